@@ -1,0 +1,1 @@
+//! A mailbox made of plain files.
