@@ -1,1 +1,68 @@
-//! A mailbox made of plain files.
+//! A mailbox made of plain files, for every shell, script and coding agent on a machine.
+//!
+//! # From the top
+//!
+//! A mailbox is an append-only file of JSON lines. Any number of processes, in any
+//! language that follows `spec/`, append to it and drain it at the same time,
+//! without a daemon.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! let inbox = mbox::Mailbox::at(dir.path().join("inbox.jsonl"));
+//! inbox.append(&mbox::Message::new("hello"), &mbox::Append::default())?;
+//!
+//! if let Some(mut claim) = inbox.drain()? {
+//!     for message in claim.messages() {
+//!         println!("{}", message?.body().unwrap_or_default());
+//!     }
+//!     claim.ack()?; // only now is the mail removed
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Guarantees
+//!
+//! A message whose [`append`](Mailbox::append) returned is delivered, whole, to some
+//! reader that acknowledges it: whatever process dies at whatever step, however full
+//! the disk, however long a process stalls. Without a crash or a stall it is delivered
+//! exactly once and in order; with one it may be delivered again, with the same id.
+//!
+//! # Assumptions
+//!
+//! A local filesystem, where mkdir, link, rename and `O_EXCL` are atomic and
+//! `O_APPEND` writes do not interleave. Without [`Append::sync`] the guarantees
+//! cover the death of processes, not of the machine.
+//!
+//! # Pitfalls
+//!
+//! - A [`Claim`] that is dropped without [`ack`](Claim::ack) is handed over again.
+//! - A [`LockGuard`] can be lost to another peer when this process stalls for 30 s.
+//! - While it works on a mailbox, an operation holds back SIGINT, SIGTERM and SIGHUP
+//!   for its thread, so that a process that ends leaves no lock behind.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod error;
+mod format;
+mod lock;
+mod mailbox;
+mod root;
+mod sys;
+
+#[doc(hidden)]
+pub mod cli;
+
+pub use error::{Error, ErrorKind, Result};
+pub use format::message::Message;
+pub use format::name::{is_id, is_name};
+pub use format::record::Record;
+pub use format::token::Token;
+pub use format::{DEFAULT_WAIT, MAX_BODY, MAX_RECORD};
+pub use lock::{LockGuard, Released};
+pub use mailbox::{
+    Append, Bounded, Claim, Delivered, Limit, Mailbox, Match, Messages, Peek, Peeked,
+};
+pub use root::{Root, resolve};

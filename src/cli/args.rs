@@ -1,0 +1,277 @@
+//! Every verb and option, once: parsing, help and the spec's usage errors come from here.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::format::name;
+
+const HELP: &str = "\
+{about}
+
+{usage-heading} {usage}
+
+Mail:
+  append   Append one message, or many records
+  drain    Hand over every message, then remove it
+  peek     Print the messages, removing nothing
+  take     Remove and print the first message that matches
+
+Files and locks:
+  has      Exit 0 when there is mail, 1 when not
+  list     Show every mailbox
+  acquire  Take a mailbox's lock and print its token
+  release  Release the lock with its token
+  lock     Run a command holding the lock
+
+{options}{after-help}";
+
+const EXITS: &str = "\
+MAILBOX is a name, or the path of a record file when it has a / in it.
+
+Exit status: 0 done or yes, 1 no, 2 usage, 65 bad data, 70 a bug, 74 I/O error,
+75 busy (try again), 77 refused (permissions, unsafe file).";
+
+/// Mailboxes made of plain files, shared by shells, scripts and agents without a daemon.
+#[derive(Debug, Parser)]
+#[command(name = "mbox", version, help_template = HELP, after_help = EXITS)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+#[command(disable_help_subcommand = true)]
+pub(super) struct Args {
+    /// Where mailboxes are [default: $MBOX_ROOT, $XDG_STATE_HOME/mbox, ~/.local/state/mbox]
+    #[arg(long, value_name = "DIR", global = true, value_parser = non_empty)]
+    pub(super) root: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    Append(AppendArgs),
+    Drain(DrainArgs),
+    Peek(PeekArgs),
+    Take(TakeArgs),
+    Has(HasArgs),
+    List(ListArgs),
+    Acquire(AcquireArgs),
+    Release(ReleaseArgs),
+    Lock(LockArgs),
+}
+
+/// Append one message and print its id once it is safe
+#[derive(Debug, clap::Args)]
+pub(super) struct AppendArgs {
+    /// Name, or path with a / in it
+    pub(super) mailbox: OsString,
+    /// The body; without it stdin, less one trailing newline
+    pub(super) body: Option<OsString>,
+    /// Name of the sender
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub(super) from: Option<String>,
+    /// The request this message answers
+    #[arg(long, value_name = "ID", value_parser = name)]
+    pub(super) reply_to: Option<String>,
+    /// What an answer should carry as --reply-to
+    #[arg(long, value_name = "ID", value_parser = name)]
+    pub(super) request_id: Option<String>,
+    /// The message this one came from
+    #[arg(long, value_name = "ID", value_parser = name)]
+    pub(super) source: Option<String>,
+    /// The message's own id, 16 lower-case hex digits [default: random]
+    #[arg(long, value_name = "ID", value_parser = id)]
+    pub(super) id: Option<String>,
+    /// stdin holds JSON objects, one a line, to append byte for byte under one lock
+    #[arg(long, conflicts_with_all = ["body", "from", "reply_to", "request_id", "source", "id"])]
+    pub(super) raw: bool,
+    /// Wait until the message is on stable storage
+    #[arg(long)]
+    pub(super) sync: bool,
+    #[command(flatten)]
+    pub(super) wait: Wait,
+}
+
+/// Hand over every message, oldest first, then remove it
+#[derive(Debug, clap::Args)]
+pub(super) struct DrainArgs {
+    /// Names or paths [default: $MBOX_NAME]
+    #[arg(value_name = "MAILBOX")]
+    pub(super) mailboxes: Vec<OsString>,
+    /// At most N messages of each mailbox; the others stay
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) max: Option<u64>,
+    /// At most N bytes of records of each mailbox; the others stay
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) max_bytes: Option<u64>,
+    #[arg(long, value_name = "FORMAT", help = FORMAT_HELP)]
+    pub(super) format: Option<Format>,
+    #[command(flatten)]
+    pub(super) wait: Wait,
+}
+
+/// Print the messages, removing nothing
+#[derive(Debug, clap::Args)]
+pub(super) struct PeekArgs {
+    /// Names or paths [default: $MBOX_NAME]
+    #[arg(value_name = "MAILBOX")]
+    pub(super) mailboxes: Vec<OsString>,
+    /// Only what stands after the last message with this id
+    #[arg(long, value_name = "ID")]
+    pub(super) since: Option<String>,
+    /// At most N messages of each mailbox
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) max: Option<u64>,
+    #[arg(long, value_name = "FORMAT", help = FORMAT_HELP)]
+    pub(super) format: Option<Format>,
+}
+
+/// Remove and print the first message that matches all that is given
+#[derive(Debug, clap::Args)]
+pub(super) struct TakeArgs {
+    /// Name or path [default: $MBOX_NAME]
+    pub(super) mailbox: Option<OsString>,
+    /// Its id
+    #[arg(long, value_name = "ID")]
+    pub(super) id: Option<String>,
+    /// The request it answers
+    #[arg(long, value_name = "ID")]
+    pub(super) reply_to: Option<String>,
+    /// Its sender
+    #[arg(long, value_name = "NAME")]
+    pub(super) from: Option<String>,
+    #[arg(long, value_name = "FORMAT", help = FORMAT_HELP)]
+    pub(super) format: Option<Format>,
+    #[command(flatten)]
+    pub(super) wait: Wait,
+}
+
+/// Exit 0 when there is mail, 1 when not; no output
+#[derive(Debug, clap::Args)]
+pub(super) struct HasArgs {
+    /// Name or path [default: $MBOX_NAME]
+    pub(super) mailbox: Option<OsString>,
+}
+
+/// Show every mailbox: messages, bytes, oldest, claims, damaged lines, lock
+#[derive(Debug, clap::Args)]
+pub(super) struct ListArgs {
+    /// One JSON object per mailbox, one a line
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Take a mailbox's lock, print its token and leave it held
+///
+/// Release it with `mbox release MAILBOX TOKEN` within 30 s: after that it is stale and
+/// anyone may take it. For longer work use `mbox lock`.
+#[derive(Debug, clap::Args)]
+pub(super) struct AcquireArgs {
+    /// Name or path
+    pub(super) mailbox: OsString,
+    #[command(flatten)]
+    pub(super) wait: Wait,
+}
+
+/// Release the lock; exit 1, touching nothing, when TOKEN does not hold it
+#[derive(Debug, clap::Args)]
+pub(super) struct ReleaseArgs {
+    /// Name or path
+    pub(super) mailbox: OsString,
+    /// What `mbox acquire` printed
+    pub(super) token: String,
+}
+
+/// Run CMD holding the lock, for as long as it takes
+///
+/// Exits with CMD's status (128 + N when signal N ended it), with 75 when the lock was
+/// not had in time or was lost before CMD had finished.
+#[derive(Debug, clap::Args)]
+pub(super) struct LockArgs {
+    /// Name or path
+    pub(super) mailbox: OsString,
+    #[command(flatten)]
+    pub(super) wait: Wait,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(super) command: Vec<OsString>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Wait {
+    /// How long to wait for the lock
+    #[arg(long = "wait", value_name = "SECS", default_value = "5", value_parser = seconds)]
+    pub(super) time: Duration,
+}
+
+const FORMAT_HELP: &str = "jsonl: records byte for byte; body: bodies only; text: for people [default: text on a terminal, else jsonl]";
+
+/// How records are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    Jsonl,
+    Body,
+    Text,
+}
+
+fn name(text: &str) -> Result<String, &'static str> {
+    let is_name = name::is_name(text.as_bytes());
+    is_name
+        .then(|| text.to_owned())
+        .ok_or("not 1 to 128 of A-Z a-z 0-9 . _ @ + -, not beginning with . or -")
+}
+
+fn id(text: &str) -> Result<String, &'static str> {
+    let is_id = name::is_id(text.as_bytes());
+    is_id
+        .then(|| text.to_owned())
+        .ok_or("not 16 lower-case hex digits")
+}
+
+fn non_empty(text: &str) -> Result<PathBuf, &'static str> {
+    if text.is_empty() {
+        Err("empty")
+    } else {
+        Ok(PathBuf::from(text))
+    }
+}
+
+/// A decimal number of seconds: digits, or digits with a fraction.
+fn seconds(text: &str) -> Result<Duration, &'static str> {
+    let is_decimal = text.split('.').count() <= 2
+        && text
+            .split('.')
+            .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
+    let parsed = is_decimal.then(|| text.parse::<f64>().ok()).flatten();
+    parsed
+        .and_then(|secs| Duration::try_from_secs_f64(secs).ok())
+        .ok_or("not a number of seconds such as 0, 0.5 or 5")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn help_names_every_verb() {
+        for verb in Args::command().get_subcommands() {
+            let line = format!("\n  {:<8} ", verb.get_name());
+            assert!(HELP.contains(&line), "{}", verb.get_name());
+        }
+    }
+
+    #[test]
+    fn seconds_are_plain_decimals() {
+        assert_eq!(seconds("0"), Ok(Duration::ZERO));
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for bad in ["", ".", "5.", ".5", "-1", "1e3", "inf", "1.2.3", " 1"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

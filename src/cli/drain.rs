@@ -1,0 +1,48 @@
+//! `mbox drain`.
+
+use super::Places;
+use super::args::DrainArgs;
+use super::exit::{Exit, Status, say};
+use super::out::{Out, deliver};
+use crate::mailbox::{Bounded, Limit, Mailbox};
+
+pub(super) fn run(args: DrainArgs, places: &Places) -> Result<Status, Exit> {
+    let limit = Limit {
+        messages: args.max,
+        bytes: args.max_bytes,
+    };
+    let mut out = Out::new(args.format);
+    let mut status = Status::Yes;
+    for mailbox in places.mailboxes_or_mine(&args.mailboxes)? {
+        let mailbox = mailbox.waiting(args.wait.time);
+        let drained = drain(&mailbox, &limit, &mut out).unwrap_or_else(Exit::told);
+        status = status.then(drained);
+    }
+    Ok(status)
+}
+
+fn drain(mailbox: &Mailbox, limit: &Limit, out: &mut Out) -> Result<Status, Exit> {
+    let drained = match limit {
+        Limit {
+            messages: None,
+            bytes: None,
+        } => mailbox.drain()?.map_or(Bounded::Nothing, Bounded::Mail),
+        limit => mailbox.drain_some(limit)?,
+    };
+    match drained {
+        Bounded::Mail(claim) => deliver(mailbox, claim, out)?,
+        Bounded::TooLarge { bytes } => {
+            say(&format!(
+                "{}: the first message needs {bytes} bytes; nothing was handed over, raise --max-bytes",
+                mailbox.title()
+            ));
+            return Ok(Status::No);
+        }
+        Bounded::Nothing if mailbox.has_mail()? => say(&format!(
+            "{}: its mail is in the hands of another reader, and comes back if that one dies",
+            mailbox.title()
+        )),
+        Bounded::Nothing => {}
+    }
+    Ok(Status::Yes)
+}

@@ -1,0 +1,104 @@
+//! The command line: the only user of clap, stdout, stderr, the environment and exit.
+//!
+//! `args.rs` is the one definition of every verb and option; each verb has its file;
+//! what they share is in `out.rs` (formats, delivery) and `exit.rs` (statuses).
+
+mod acquire;
+mod append;
+mod args;
+mod drain;
+mod exit;
+mod has;
+mod list;
+mod lock;
+mod out;
+mod peek;
+mod take;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::args::{Args, Verb};
+use self::exit::{Exit, Status};
+use crate::mailbox::Mailbox;
+use crate::root::{self, Root};
+use crate::sys::signals;
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    signals::ignore_file_size_signal();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return exit::usage(&error),
+    };
+    match run(args) {
+        Ok(status) => status.into(),
+        Err(exit) => exit.report(),
+    }
+}
+
+fn run(args: Args) -> Result<Status, Exit> {
+    let places = Places { root: args.root };
+    match args.verb {
+        Verb::Append(args) => append::run(args, &places),
+        Verb::Drain(args) => drain::run(args, &places),
+        Verb::Peek(args) => peek::run(args, &places),
+        Verb::Take(args) => take::run(args, &places),
+        Verb::Has(args) => has::run(args, &places),
+        Verb::Acquire(args) => acquire::acquire(args, &places),
+        Verb::Release(args) => acquire::release(args, &places),
+        Verb::Lock(args) => lock::run(args, &places),
+        Verb::List(args) => list::run(args, &places),
+    }
+}
+
+/// Where mailboxes are, from the command line and the environment (ROOT-1).
+struct Places {
+    root: Option<PathBuf>,
+}
+
+impl Places {
+    fn root(&self) -> Result<Root, Exit> {
+        let given = self
+            .root
+            .clone()
+            .or_else(|| var("MBOX_ROOT").map(PathBuf::from));
+        let state = || var("XDG_STATE_HOME").map(|dir| PathBuf::from(dir).join("mbox"));
+        let home = || var("HOME").map(|dir| PathBuf::from(dir).join(".local/state/mbox"));
+        match given.or_else(state).or_else(home) {
+            Some(dir) => Ok(Root::at(dir)),
+            None => Err(Exit::usage(
+                "there is no root directory: set MBOX_ROOT or give --root DIR",
+            )),
+        }
+    }
+
+    fn mailbox(&self, argument: &OsString) -> Result<Mailbox, Exit> {
+        Ok(root::resolve(argument, &self.root()?)?)
+    }
+
+    /// The mailboxes named, or the one `MBOX_NAME` names (CLI-4).
+    fn mailboxes_or_mine(&self, arguments: &[OsString]) -> Result<Vec<Mailbox>, Exit> {
+        if !arguments.is_empty() {
+            return arguments
+                .iter()
+                .map(|argument| self.mailbox(argument))
+                .collect();
+        }
+        match var("MBOX_NAME") {
+            Some(name) => Ok(vec![self.root()?.mailbox(name)?]),
+            None => Err(Exit::usage(
+                "which mailbox? name it, or set MBOX_NAME to your own",
+            )),
+        }
+    }
+}
+
+/// A variable of the environment; an empty one counts as unset.
+fn var(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}

@@ -1,0 +1,97 @@
+//! Output: the formats, and handing a claim over.
+
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+
+use super::args::Format;
+use super::exit::{Exit, say};
+use crate::format::record::Record;
+use crate::format::text;
+use crate::mailbox::{Claim, Mailbox};
+use crate::sys::signals;
+
+impl Format {
+    /// The format asked for, or the one that suits stdout (FMT-4).
+    pub(super) fn or_default(format: Option<Format>) -> Format {
+        let default = if io::stdout().is_terminal() {
+            Format::Text
+        } else {
+            Format::Jsonl
+        };
+        format.unwrap_or(default)
+    }
+}
+
+/// Buffered stdout that knows its format.
+pub(super) struct Out {
+    format: Format,
+    stdout: BufWriter<StdoutLock<'static>>,
+}
+
+impl Out {
+    pub(super) fn new(format: Option<Format>) -> Out {
+        let stdout = BufWriter::with_capacity(64 << 10, io::stdout().lock());
+        Out {
+            format: Format::or_default(format),
+            stdout,
+        }
+    }
+
+    pub(super) fn record(&mut self, record: &Record) -> Result<(), Exit> {
+        self.write(record).map_err(|e| Exit::stdout(&e))
+    }
+
+    pub(super) fn flush(&mut self) -> Result<(), Exit> {
+        self.stdout.flush().map_err(|e| Exit::stdout(&e))
+    }
+
+    fn write(&mut self, record: &Record) -> io::Result<()> {
+        let bytes = match (self.format, record.body()) {
+            (Format::Text, _) => return self.stdout.write_all(text::render(record).as_bytes()),
+            (Format::Body, Some(body)) => body.as_bytes(),
+            (Format::Body, None) | (Format::Jsonl, _) => record.bytes(),
+        };
+        self.stdout.write_all(bytes)?;
+        self.stdout.write_all(b"\n")
+    }
+}
+
+/// Deliver and Acknowledge: everything is written and flushed before anything is
+/// removed (DRAIN-6). On a failure, and on a signal, the mail is given up at once.
+pub(super) fn deliver(mailbox: &Mailbox, mut claim: Claim, out: &mut Out) -> Result<(), Exit> {
+    // Writing may block for ever, so signals cannot simply be held back (CLI-6). Without
+    // the watch the claims are orphaned by our death alone: that is all that is lost.
+    let give_up = claim.give_up();
+    let watch = signals::Watch::begin(move || give_up.now());
+    for record in claim.messages() {
+        out.record(&record?)?;
+    }
+    out.flush()?;
+    let delivered = claim.ack()?;
+    drop(watch);
+    say_damaged(mailbox, delivered.damaged);
+    Ok(())
+}
+
+/// Says how many lines were set aside, and where (DMG-2).
+fn say_damaged(mailbox: &Mailbox, damaged: usize) {
+    if damaged > 0 {
+        let lines = if damaged == 1 {
+            "line was"
+        } else {
+            "lines were"
+        };
+        let path = mailbox.damaged_path().display();
+        say(&format!(
+            "{}: {damaged} damaged {lines} set aside in {path}",
+            mailbox.title()
+        ));
+    }
+}
+
+/// Writes one line of an answer to stdout and flushes it.
+pub(super) fn answer(line: &str) -> Result<(), Exit> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{line}")
+        .and_then(|()| stdout.flush())
+        .map_err(|e| Exit::stdout(&e))
+}

@@ -1,0 +1,36 @@
+//! `mbox peek`.
+
+use super::Places;
+use super::args::PeekArgs;
+use super::exit::{Exit, Status, say};
+use super::out::Out;
+use crate::mailbox::{Mailbox, Peek};
+
+pub(super) fn run(args: PeekArgs, places: &Places) -> Result<Status, Exit> {
+    let how = Peek {
+        since: args.since,
+        max: args.max,
+    };
+    let mut out = Out::new(args.format);
+    let mut status = Status::Yes;
+    for mailbox in places.mailboxes_or_mine(&args.mailboxes)? {
+        let peeked = peek(&mailbox, &how, &mut out).map_or_else(Exit::told, |()| Status::Yes);
+        status = status.then(peeked);
+    }
+    Ok(status)
+}
+
+fn peek(mailbox: &Mailbox, how: &Peek, out: &mut Out) -> Result<(), Exit> {
+    let peeked = mailbox.peek(how)?;
+    for record in &peeked.records {
+        out.record(record)?;
+    }
+    out.flush()?;
+    if peeked.damaged > 0 {
+        let (n, title) = (peeked.damaged, mailbox.title());
+        say(&format!(
+            "{title}: {n} damaged line(s), which the next drain sets aside"
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,23 @@
+//! `mbox take`.
+
+use super::Places;
+use super::args::TakeArgs;
+use super::exit::{Exit, Status};
+use super::out::{Out, deliver};
+use crate::mailbox::Match;
+
+pub(super) fn run(args: TakeArgs, places: &Places) -> Result<Status, Exit> {
+    let wanted = Match {
+        id: args.id,
+        reply_to: args.reply_to,
+        from: args.from,
+    };
+    for mailbox in places.mailboxes_or_mine(args.mailbox.as_slice())? {
+        let mailbox = mailbox.waiting(args.wait.time);
+        if let Some(claim) = mailbox.take(&wanted)? {
+            deliver(&mailbox, claim, &mut Out::new(args.format))?;
+            return Ok(Status::Yes);
+        }
+    }
+    Ok(Status::No)
+}

@@ -1,0 +1,142 @@
+//! Append: format, acquire, open, heal, write, sync, release, acknowledge.
+
+use std::io::Write;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::message::Message;
+use crate::format::record::{Line, Record};
+use crate::format::{MAX_BODY, MAX_RECORD};
+use crate::lock::Released;
+use crate::mailbox::Mailbox;
+use crate::sys::signals::Deferred;
+use crate::sys::{clock, fs};
+
+/// How to append.
+#[derive(Clone, Copy, Debug)]
+pub struct Append {
+    /// Put the records, and the name of the record file, on stable storage before acknowledging.
+    pub sync: bool,
+    /// Largest body accepted, in bytes; 64 KiB by default.
+    pub max_body: usize,
+}
+
+impl Default for Append {
+    fn default() -> Append {
+        Append {
+            sync: false,
+            max_body: MAX_BODY,
+        }
+    }
+}
+
+impl Mailbox {
+    /// Appends one message and returns its id.
+    ///
+    /// # Guarantees
+    /// When it returns an id the message is in the mailbox, whole, and no crash of
+    /// any process loses it. With `sync` no crash of the machine does.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Data`] for a message that cannot be written: nothing was.
+    /// [`ErrorKind::Busy`] when the lock was not had in time. After any other error
+    /// the message may or may not be there; appending it again with the same id is safe.
+    pub fn append(&self, message: &Message, how: &Append) -> Result<String> {
+        let fresh_id = || format!("{:016x}", rand::random::<u64>());
+        let (id, mut line) = message
+            .to_record(fresh_id, clock::unix_seconds(), how.max_body)
+            .map_err(|unfit| self.bad_data(unfit.to_string(), "nothing was written"))?;
+        line.push(b'\n');
+        self.append_lines(&line, how)?;
+        Ok(id)
+    }
+
+    /// Appends records byte for byte, all under one lock, and returns their ids.
+    ///
+    /// `text` holds one record a line; blank lines are skipped and the newline of
+    /// the last one may be missing. All are checked before anything is written.
+    ///
+    /// # Errors
+    /// As for [`append`](Mailbox::append).
+    pub fn append_many(&self, text: &[u8], how: &Append) -> Result<Vec<String>> {
+        let (mut lines, mut ids) = (Vec::with_capacity(text.len() + 1), Vec::new());
+        for (number, line) in text.split(|&b| b == b'\n').enumerate() {
+            let bad = |why: String| {
+                self.bad_data(format!("line {}: {why}", number + 1), "nothing was written")
+            };
+            match Line::classify(line.to_vec()) {
+                Line::Blank => {}
+                Line::Damaged(_) => {
+                    return Err(bad(
+                        "not a JSON object in valid UTF-8, nested at most 128 deep".into(),
+                    ));
+                }
+                Line::Record(record) if record.size() > MAX_RECORD as u64 => {
+                    return Err(bad(format!("the record is longer than {MAX_RECORD} bytes")));
+                }
+                Line::Record(record) => {
+                    lines.extend_from_slice(record.bytes());
+                    lines.push(b'\n');
+                    ids.extend(Record::id(&record).map(str::to_owned));
+                }
+            }
+        }
+        if !lines.is_empty() {
+            self.append_lines(&lines, how)?;
+        }
+        Ok(ids)
+    }
+
+    /// Appends text of whole lines until it is known to stand (APP-7).
+    fn append_lines(&self, lines: &[u8], how: &Append) -> Result<()> {
+        let signals = Deferred::begin();
+        self.records_len()?; // refuse what is no record file before leaving any trace
+        loop {
+            let lock = self.acquire(&signals)?;
+            let stands = self.write_lines(lines, how);
+            // An error in writing is told before one in releasing.
+            let (stands, released) = (stands?, lock.release()?);
+            if stands && released == Released::Held {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Open, Heal, Write, Sync; `false` when another's late write got in between.
+    fn write_lines(&self, lines: &[u8], how: &Append) -> Result<bool> {
+        let failed = |e| Error::io("append to", &self.records, e);
+        // Only now: what is opened before the token is published may be renamed away (APP-2).
+        let mut file = fs::open_append(&self.records).map_err(failed)?;
+        let is_torn = fs::last_byte(&file)
+            .map_err(failed)?
+            .is_some_and(|last| last != b'\n');
+        let healed;
+        let text = if is_torn {
+            healed = [b"\n", lines].concat();
+            &healed
+        } else {
+            lines
+        };
+        file.write_all(text).map_err(failed)?;
+        let stands = fs::stands_whole(&mut file, text).map_err(failed)?;
+        if how.sync {
+            file.sync_data().map_err(failed)?;
+            // The name may have been made by an append that did not sync: always.
+            if let Some(dir) = self.records.parent() {
+                let dir = if dir.as_os_str().is_empty() {
+                    ".".as_ref()
+                } else {
+                    dir
+                };
+                fs::sync_directory(dir).map_err(|e| Error::io("sync", dir, e))?;
+            }
+            if let Some(root) = &self.root {
+                fs::sync_directory(root.dir()).map_err(|e| Error::io("sync", root.dir(), e))?;
+            }
+        }
+        Ok(stands)
+    }
+
+    fn bad_data(&self, why: String, next_step: &str) -> Error {
+        Error::new(ErrorKind::Data, "append to", &self.records, why, next_step)
+    }
+}

@@ -1,0 +1,435 @@
+//! Claims: records on their way to a reader, and whose they are.
+//!
+//! [`Claims`] is what one operation holds; it makes and adopts claims under the
+//! lock. [`Claim`] is what a reader is given: it reads them, and either
+//! acknowledges or gives them up.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::record::{Line, Record};
+use crate::format::token::ClaimName;
+use crate::format::{GUARDED_CLAIM_STALE, STALE};
+use crate::lock::LockGuard;
+use crate::mailbox::Mailbox;
+use crate::mailbox::reader::{Lines, Seen};
+use crate::sys::guard::{self, Flock};
+use crate::sys::{clock, fs};
+
+const OP: &str = "claim the mail of";
+
+/// One claim of ours.
+pub(super) struct Held {
+    name: ClaimName,
+    path: PathBuf,
+    /// The flock that tells peers with guard that we live (CLAIM-3). Closing it lets go.
+    _flock: Option<File>,
+}
+
+impl Held {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// What taking hold of a file came to.
+enum Hold {
+    Ours(Option<File>),
+    Gone,
+    Others,
+}
+
+/// The claims one operation holds, oldest first. Dropping them gives them up.
+pub(super) struct Claims {
+    mailbox: Mailbox,
+    held: Vec<Held>,
+    next_n: u64,
+    newest_birth: u64,
+}
+
+/// What stands in the claims directory: claims in order of their names, and entries
+/// that are none (CLAIM-8).
+pub(crate) struct Listing {
+    pub(crate) names: Vec<ClaimName>,
+    pub(crate) foreign: Vec<OsString>,
+}
+
+impl Mailbox {
+    /// The claims there are now.
+    pub(crate) fn list_claims(&self) -> Result<Listing> {
+        let entries = fs::list(&self.claims).map_err(|e| Error::io(OP, &self.claims, e))?;
+        let mut listing = Listing {
+            names: Vec::new(),
+            foreign: Vec::new(),
+        };
+        for entry in entries.unwrap_or_default() {
+            let name = entry.to_str().and_then(ClaimName::parse);
+            let is_file = || {
+                let path = self.claims.join(&entry);
+                // One that is gone by now was adopted; a rename to it says so again.
+                fs::lstat(&path)
+                    .ok()
+                    .flatten()
+                    .is_none_or(|meta| meta.is_file())
+            };
+            match name {
+                Some(name) if is_file() => listing.names.push(name),
+                _ => listing.foreign.push(entry),
+            }
+        }
+        listing.names.sort();
+        Ok(listing)
+    }
+}
+
+impl Claims {
+    pub(super) fn of(mailbox: &Mailbox) -> Claims {
+        Claims {
+            mailbox: mailbox.clone(),
+            held: Vec::new(),
+            next_n: 0,
+            newest_birth: 0,
+        }
+    }
+
+    pub(super) fn held(&self) -> &[Held] {
+        &self.held
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Adopt (DRAIN-2): makes every orphaned claim ours, newest first.
+    pub(super) fn adopt(&mut self, lock: &LockGuard) -> Result<()> {
+        let names = self.mailbox.list_claims()?.names;
+        self.newest_birth = names.iter().map(|name| name.birth).max().unwrap_or(0);
+        for name in names.iter().rev() {
+            if self.held.iter().any(|held| held.name == *name) || !is_orphan(name, lock) {
+                continue;
+            }
+            let path = self.mailbox.claims.join(name.to_string());
+            if let Hold::Ours(flock) = take_hold(&path, lock)? {
+                self.make_ours(&path, name.birth, flock, lock)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Claim (DRAIN-3): renames the record file to a claim of ours, if there is one.
+    pub(super) fn claim_records(&mut self, lock: &LockGuard) -> Result<()> {
+        let records = self.mailbox.records.clone();
+        while self.mailbox.records_len()?.is_some() {
+            let flock = match take_hold(&records, lock)? {
+                Hold::Ours(flock) => flock,
+                Hold::Gone => continue,
+                Hold::Others => {
+                    let detail = "another program holds an flock on the record file";
+                    return Err(Error::new(
+                        ErrorKind::Busy,
+                        OP,
+                        &records,
+                        detail,
+                        "try again",
+                    ));
+                }
+            };
+            self.make_dir()?;
+            let birth = clock::unix_millis().max(self.newest_birth + 1);
+            if self.make_ours(&records, birth, flock, lock)? {
+                break;
+            }
+            // The directory was removed by a reader who finished; or the file is gone.
+        }
+        Ok(())
+    }
+
+    /// Makes a claim of ours out of `from`, which is flocked already where that is due.
+    pub(super) fn make_ours(
+        &mut self,
+        from: &Path,
+        birth: u64,
+        flock: Option<File>,
+        lock: &LockGuard,
+    ) -> Result<bool> {
+        let name = ClaimName::new(birth, clock::unix_millis(), self.next_n, lock.token());
+        let path = self.mailbox.claims.join(name.to_string());
+        if !fs::rename(from, &path).map_err(|e| Error::io(OP, from, e))? {
+            return Ok(false);
+        }
+        self.next_n += 1;
+        self.newest_birth = self.newest_birth.max(birth);
+        self.held.push(Held {
+            name,
+            path,
+            _flock: flock,
+        });
+        self.held.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(true)
+    }
+
+    /// Moves the newest claim made by [`make_ours`](Claims::make_ours) with `path` out of
+    /// this set, to live on after the others are gone.
+    pub(super) fn split_off(&mut self, n: u64) -> Claims {
+        let mut split = Claims::of(&self.mailbox);
+        (split.held, self.held) = self.held.drain(..).partition(|held| held.name.n == n);
+        split
+    }
+
+    /// The counter the next claim of this operation will carry.
+    pub(super) fn next_n(&self) -> u64 {
+        self.next_n
+    }
+
+    /// The birth of the oldest claim held.
+    pub(super) fn oldest_birth(&self) -> u64 {
+        self.held
+            .first()
+            .map_or_else(clock::unix_millis, |held| held.name.birth)
+    }
+
+    /// Unlinks every claim, newest first, so that after a crash the older ones, which
+    /// come first, are the ones that are still there.
+    pub(super) fn unlink(&mut self) -> Result<()> {
+        while let Some(held) = self.held.last() {
+            fs::unlink(&held.path).map_err(|e| Error::io("remove", &held.path, e))?;
+            self.held.pop();
+        }
+        Ok(())
+    }
+
+    /// Removes the claims directory if nothing is in it.
+    pub(super) fn remove_dir(&self) -> Result<()> {
+        let dir = &self.mailbox.claims;
+        fs::rmdir(dir)
+            .map(drop)
+            .map_err(|e| Error::io("remove", dir, e))
+    }
+
+    fn make_dir(&self) -> Result<()> {
+        let dir = &self.mailbox.claims;
+        fs::mkdir(dir).map_err(|e| Error::io(OP, dir, e))?;
+        self.mailbox.has_claims().map(drop) // refuses what is there and no directory
+    }
+
+    fn give_up(&self) -> GiveUp {
+        let dir = &self.mailbox.claims;
+        let renamed = |held: &Held| {
+            (
+                held.path.clone(),
+                dir.join(held.name.given_up().to_string()),
+            )
+        };
+        GiveUp(self.held.iter().map(renamed).collect())
+    }
+}
+
+impl Drop for Claims {
+    fn drop(&mut self) {
+        self.give_up().now();
+    }
+}
+
+/// Makes claims adoptable at once, by whoever comes next (CLAIM-7).
+pub(crate) struct GiveUp(Vec<(PathBuf, PathBuf)>);
+
+impl GiveUp {
+    pub(crate) fn now(&self) {
+        for (from, to) in &self.0 {
+            let _ = fs::rename(from, to); // else they are orphaned by their age
+        }
+    }
+}
+
+/// CLAIM-4, CLAIM-5: whether a claim may be another's no longer. For a peer with guard
+/// the flock has the last word on a guarded one; see [`take_hold`].
+fn is_orphan(name: &ClaimName, lock: &LockGuard) -> bool {
+    let now = clock::unix_millis();
+    match (name.is_guarded(), lock.is_guarded()) {
+        (true, true) => true,
+        (true, false) => name.is_older_than(GUARDED_CLAIM_STALE, now),
+        (false, _) => name.is_older_than(STALE, now),
+    }
+}
+
+/// CLAIM-3: flocks a file before it becomes ours, if we are a peer with guard.
+fn take_hold(path: &Path, lock: &LockGuard) -> Result<Hold> {
+    if !lock.is_guarded() {
+        return Ok(Hold::Ours(None));
+    }
+    let failed = |e| Error::io(OP, path, e);
+    loop {
+        let Some(file) = fs::open_read(path).map_err(failed)? else {
+            return Ok(Hold::Gone);
+        };
+        if let Flock::Contended = guard::try_lock(&file).map_err(failed)? {
+            return Ok(Hold::Others);
+        }
+        let held = file.metadata().map_err(failed)?;
+        match fs::lstat(path).map_err(failed)? {
+            Some(there) if fs::is_same(&there, &held) => return Ok(Hold::Ours(Some(file))),
+            Some(_) => {} // renamed away between our open and our flock
+            None => return Ok(Hold::Gone),
+        }
+    }
+}
+
+/// Mail in the hands of a reader.
+///
+/// It is in nobody else's way: the lock is free. Read it with
+/// [`messages`](Claim::messages), hand it on, then [`ack`](Claim::ack): only that
+/// removes it.
+///
+/// # Crash
+/// When the process dies before `ack`, the next reader gets everything again.
+///
+/// # Pitfalls
+/// Dropping a `Claim` puts it back.
+#[must_use = "mail that is not acknowledged is handed over again"]
+pub struct Claim {
+    claims: Claims,
+    /// Lines to set aside, in order.
+    damaged: Vec<Vec<u8>>,
+    /// Lines set aside already.
+    set_aside: usize,
+    is_read: bool,
+}
+
+/// What an acknowledgement found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// Lines that were not records and stand in [`Mailbox::damaged_path`] now.
+    pub damaged: usize,
+}
+
+impl Claim {
+    pub(super) fn new(claims: Claims, set_aside: usize) -> Claim {
+        Claim {
+            claims,
+            damaged: Vec::new(),
+            set_aside,
+            is_read: false,
+        }
+    }
+
+    /// The messages, oldest first, each id once. Calling it again begins anew.
+    pub fn messages(&mut self) -> Messages<'_> {
+        self.damaged.clear();
+        self.is_read = false;
+        Messages {
+            claim: self,
+            next: 0,
+            lines: None,
+            seen: Seen::default(),
+            failed: false,
+        }
+    }
+
+    /// Removes the mail, read or not, and sets damaged lines aside.
+    ///
+    /// # Errors
+    /// When a damaged line cannot be set aside or a file not be removed; what was
+    /// not removed is handed over again.
+    pub fn ack(mut self) -> Result<Delivered> {
+        if !self.is_read {
+            for message in self.messages() {
+                message?; // read to the end for the damaged lines alone
+            }
+        }
+        self.claims.mailbox.set_aside(&self.damaged)?;
+        self.claims.unlink()?;
+        self.claims.remove_dir()?;
+        Ok(Delivered {
+            damaged: self.set_aside + self.damaged.len(),
+        })
+    }
+
+    /// Leaves the mail to the next reader, at once.
+    pub fn put_back(self) {
+        drop(self);
+    }
+
+    /// How to give it up from another thread, when a signal ends the process.
+    pub(crate) fn give_up(&self) -> GiveUp {
+        self.claims.give_up()
+    }
+}
+
+/// The messages of a [`Claim`].
+pub struct Messages<'a> {
+    claim: &'a mut Claim,
+    next: usize,
+    lines: Option<Lines>,
+    seen: Seen,
+    failed: bool,
+}
+
+impl Messages<'_> {
+    fn advance(&mut self) -> Result<Option<Record>> {
+        loop {
+            let Some(lines) = &mut self.lines else {
+                let Some(held) = self.claim.claims.held.get(self.next) else {
+                    self.claim.is_read = true;
+                    return Ok(None);
+                };
+                self.next += 1;
+                let file = fs::open_read(&held.path);
+                // One that is gone was adopted by another reader (DRAIN-5).
+                self.lines = file
+                    .map_err(|e| Error::io("read", &held.path, e))?
+                    .map(Lines::of);
+                continue;
+            };
+            let path = || self.claim.claims.held[self.next - 1].path.as_path();
+            let Some((line, _)) = lines.next().map_err(|e| Error::io("read", path(), e))? else {
+                self.lines = None;
+                continue;
+            };
+            match Line::classify(line) {
+                Line::Blank => {}
+                Line::Damaged(line) => self.claim.damaged.push(line),
+                Line::Record(record) if self.seen.is_new(&record) => return Ok(Some(record)),
+                Line::Record(_) => {}
+            }
+        }
+    }
+}
+
+impl Iterator for Messages<'_> {
+    type Item = Result<Record>;
+
+    fn next(&mut self) -> Option<Result<Record>> {
+        if self.failed {
+            return None;
+        }
+        let next = self.advance();
+        self.failed = next.is_err();
+        next.transpose()
+    }
+}
+
+impl Mailbox {
+    /// DMG-2: appends lines that are not records to the file that keeps them.
+    pub(super) fn set_aside(&self, lines: &[Vec<u8>]) -> Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let failed = |e| Error::io("set damaged lines aside in", &self.damaged, e);
+        let mut file = fs::open_append(&self.damaged).map_err(failed)?;
+        let mut text = Vec::new();
+        if fs::last_byte(&file)
+            .map_err(failed)?
+            .is_some_and(|last| last != b'\n')
+        {
+            text.push(b'\n');
+        }
+        for line in lines {
+            text.extend_from_slice(line);
+            text.push(b'\n');
+        }
+        file.write_all(&text).map_err(failed)
+    }
+}

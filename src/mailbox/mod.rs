@@ -1,0 +1,172 @@
+//! One mailbox: append, drain, take, peek. Each verb has its file.
+//!
+//! Everything that removes records goes by way of claims (`claim.rs`): the records
+//! leave the record file by a rename, are read only behind the fence, and are
+//! unlinked only when the reader says so.
+
+mod append;
+mod claim;
+mod drain;
+mod peek;
+mod reader;
+mod take;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use append::Append;
+pub use claim::{Claim, Delivered, Messages};
+pub use peek::{Peek, Peeked};
+pub use take::{Bounded, Limit, Match};
+
+use crate::error::{Error, Result};
+use crate::format::{DEFAULT_WAIT, suffix};
+use crate::lock::{Lock, LockGuard, Peer, State, beside};
+use crate::root::Root;
+use crate::sys::clock::Deadline;
+use crate::sys::fs;
+use crate::sys::signals::Deferred;
+
+/// A mailbox: a record file and what stands beside it. Cheap to clone; holds nothing open.
+#[derive(Clone, Debug)]
+pub struct Mailbox {
+    title: String,
+    records: PathBuf,
+    claims: PathBuf,
+    damaged: PathBuf,
+    lock: Lock,
+    /// Set when it was given by name: its root is created when needed.
+    root: Option<Root>,
+    wait: Duration,
+}
+
+impl Mailbox {
+    /// The mailbox whose record file is `path`. Nothing is created or looked at yet.
+    pub fn at(path: impl AsRef<Path>) -> Mailbox {
+        let records = path.as_ref().to_owned();
+        Mailbox {
+            title: records.display().to_string(),
+            claims: beside(&records, suffix::CLAIMS),
+            damaged: beside(&records, suffix::DAMAGED),
+            lock: Lock::beside(&records),
+            records,
+            root: None,
+            wait: DEFAULT_WAIT,
+        }
+    }
+
+    pub(crate) fn named(name: &str, path: PathBuf, root: Root) -> Mailbox {
+        Mailbox {
+            title: name.to_owned(),
+            root: Some(root),
+            ..Mailbox::at(path)
+        }
+    }
+
+    /// The same mailbox, whose operations wait this long for the lock (5 s by default).
+    #[must_use]
+    pub fn waiting(self, wait: Duration) -> Mailbox {
+        Mailbox { wait, ..self }
+    }
+
+    /// Its name, or its path when it was given by path.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// The path of the record file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.records
+    }
+
+    /// Where lines that were not records are set aside.
+    #[must_use]
+    pub fn damaged_path(&self) -> &Path {
+        &self.damaged
+    }
+
+    /// Whether there is mail: the record file is not empty, or claims are there (HAS-1).
+    /// Two calls of stat; takes no lock.
+    ///
+    /// # Errors
+    /// When a path is unsafe or cannot be looked at.
+    pub fn has_mail(&self) -> Result<bool> {
+        Ok(self.records_len()?.is_some_and(|len| len > 0) || self.has_claims()?)
+    }
+
+    /// Takes the lock, with the guard where there is one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) when it is not had in time.
+    ///
+    /// # Pitfalls
+    /// The lock is stale, and another's for the taking, when it is 30 s old: see
+    /// [`LockGuard::renew`]. A signal that ends the process leaves it behind.
+    pub fn lock(&self) -> Result<LockGuard> {
+        self.acquire_as(Peer::WithGuard, &Deferred::not())
+    }
+
+    /// Takes the lock for a process that outlives this one (ACQV-1).
+    pub(crate) fn lock_unguarded(&self, signals: &Deferred) -> Result<LockGuard> {
+        self.acquire_as(Peer::WithoutGuard, signals)
+    }
+
+    /// Takes the lock for a command this process waits for.
+    pub(crate) fn acquire_for_command(&self, signals: &Deferred) -> Result<LockGuard> {
+        self.acquire(signals)
+    }
+
+    pub(crate) fn lock_parts(&self) -> &Lock {
+        &self.lock
+    }
+
+    /// What the lock looks like now.
+    pub(crate) fn lock_state(&self) -> Result<State> {
+        self.lock.state()
+    }
+
+    /// Lines that were set aside so far.
+    pub(crate) fn count_set_aside(&self) -> Result<usize> {
+        let failed = |e| Error::io("read", &self.damaged, e);
+        let Some(file) = fs::open_read(&self.damaged).map_err(failed)? else {
+            return Ok(0);
+        };
+        let mut lines = reader::Lines::of(file);
+        let mut count = 0;
+        while lines.next().map_err(failed)?.is_some() {
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    fn acquire(&self, signals: &Deferred) -> Result<LockGuard> {
+        self.acquire_as(Peer::WithGuard, signals)
+    }
+
+    fn acquire_as(&self, peer: Peer, signals: &Deferred) -> Result<LockGuard> {
+        if let Some(root) = &self.root {
+            root.create()?;
+        }
+        self.lock
+            .acquire(peer, &Deadline::after(self.wait), signals)
+    }
+
+    /// Length of the record file; `None` when there is none.
+    fn records_len(&self) -> Result<Option<u64>> {
+        match fs::lstat(&self.records).map_err(|e| Error::io("look at", &self.records, e))? {
+            Some(meta) if meta.is_file() => Ok(Some(meta.len())),
+            Some(_) => Err(Error::unsafe_file("use", &self.records)),
+            None => Ok(None),
+        }
+    }
+
+    fn has_claims(&self) -> Result<bool> {
+        match fs::lstat(&self.claims).map_err(|e| Error::io("look at", &self.claims, e))? {
+            Some(meta) if meta.is_dir() => Ok(true),
+            Some(_) => Err(Error::unsafe_file("use", &self.claims)),
+            None => Ok(false),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Peek: reading without the lock and without changing anything.
+
+use std::fs::{File, Metadata};
+
+use crate::error::{Error, Result};
+use crate::format::record::{Line, Record};
+use crate::mailbox::Mailbox;
+use crate::mailbox::reader::{Lines, Seen};
+use crate::sys::fs;
+
+/// What to peek at.
+#[derive(Clone, Debug, Default)]
+pub struct Peek {
+    /// Only what stands after the last record with this id; everything when there is none.
+    pub since: Option<String>,
+    /// At most so many messages.
+    pub max: Option<u64>,
+}
+
+/// What is in a mailbox.
+#[derive(Clone, Debug, Default)]
+pub struct Peeked {
+    /// The records, oldest first, each id once.
+    pub records: Vec<Record>,
+    /// How many lines were not records. They stay until somebody drains.
+    pub damaged: usize,
+}
+
+/// How often a look that others cut across is taken again.
+const TRIES: usize = 100;
+
+impl Mailbox {
+    /// The records a drain would hand over, and those other readers have in hand.
+    /// Takes no lock (PEEK-1).
+    ///
+    /// # Errors
+    /// When a file is unsafe or cannot be read.
+    ///
+    /// # Pitfalls
+    /// It is a snapshot: what it shows may be gone by now. It holds all records in memory.
+    pub fn peek(&self, how: &Peek) -> Result<Peeked> {
+        let mut files = self.snapshot()?;
+        for _ in 1..TRIES {
+            if files.is_whole {
+                break;
+            }
+            files = self.snapshot()?;
+        }
+        let mut peeked = Peeked::default();
+        let mut seen = Seen::default();
+        for (file, is_claim) in files.all {
+            let mut lines = Lines::of(file);
+            let failed = |e| Error::io("read", &self.records, e);
+            while let Some((line, is_ended)) = lines.next().map_err(failed)? {
+                match Line::classify(line) {
+                    Line::Record(record) if seen.is_new(&record) => peeked.records.push(record),
+                    Line::Damaged(_) if is_ended || is_claim => peeked.damaged += 1,
+                    // A torn last line of the record file is not there yet (PEEK-3).
+                    Line::Record(_) | Line::Damaged(_) | Line::Blank => {}
+                }
+            }
+        }
+        if let Some(since) = &how.since {
+            let at = peeked
+                .records
+                .iter()
+                .rposition(|record| record.id() == Some(since));
+            peeked.records.drain(..at.map_or(0, |at| at + 1));
+        }
+        if let Some(max) = how.max {
+            peeked
+                .records
+                .truncate(usize::try_from(max).unwrap_or(usize::MAX));
+        }
+        Ok(peeked)
+    }
+
+    /// All claims, oldest first, and the record file, open; none of it is read yet.
+    fn snapshot(&self) -> Result<Snapshot> {
+        self.has_mail()?; // refuses what is unsafe
+        let failed = |e| Error::io("read", &self.records, e);
+        let records = fs::open_read(&self.records).map_err(failed)?;
+        let opened = records
+            .as_ref()
+            .map(File::metadata)
+            .transpose()
+            .map_err(failed)?;
+        let (mut all, mut is_whole) = (Vec::new(), true);
+        for name in self.list_claims()?.names {
+            let path = self.claims.join(name.to_string());
+            match fs::open_read(&path).map_err(|e| Error::io("read", &path, e))? {
+                Some(file) => all.push((file, true)),
+                None => is_whole = false, // adopted, delivered or put back since
+            }
+        }
+        let there = fs::lstat(&self.records).map_err(failed)?;
+        is_whole &= is_same(opened.as_ref(), there.as_ref());
+        all.extend(records.map(|file| (file, false)));
+        Ok(Snapshot { all, is_whole })
+    }
+}
+
+struct Snapshot {
+    all: Vec<(File, bool)>,
+    /// Nothing moved between its files while it was taken.
+    is_whole: bool,
+}
+
+fn is_same(a: Option<&Metadata>, b: Option<&Metadata>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => fs::is_same(a, b),
+        (None, None) => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,339 @@
+//! Take: remove chosen records and put the others back. A bounded drain is a take too.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+use crate::format::record::{Line, Record};
+use crate::format::suffix;
+use crate::lock::{LockGuard, Released, beside};
+use crate::mailbox::claim::{Claim, Claims};
+use crate::mailbox::reader::{Lines, Seen};
+use crate::mailbox::{Mailbox, Peek};
+use crate::sys::fs;
+use crate::sys::guard;
+use crate::sys::signals::Deferred;
+
+/// What a message must be like to be taken: all that is given must match.
+#[derive(Clone, Debug, Default)]
+pub struct Match {
+    /// Its `id`.
+    pub id: Option<String>,
+    /// Its `reply_to`.
+    pub reply_to: Option<String>,
+    /// Its `from_session_id`.
+    pub from: Option<String>,
+}
+
+impl Match {
+    fn fits(&self, record: &Record) -> bool {
+        let fits = |wanted: &Option<String>, found: Option<&str>| {
+            wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
+        };
+        fits(&self.id, record.id())
+            && fits(&self.reply_to, record.reply_to())
+            && fits(&self.from, record.from())
+    }
+}
+
+/// How much to hand over at most.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limit {
+    /// Number of messages.
+    pub messages: Option<u64>,
+    /// Bytes of records, newlines included.
+    pub bytes: Option<u64>,
+}
+
+/// What a bounded drain came to.
+pub enum Bounded {
+    /// There is no mail, or another reader has it.
+    Nothing,
+    /// Mail within the limit.
+    Mail(Claim),
+    /// Not even the first message fits.
+    TooLarge {
+        /// What it needs.
+        bytes: u64,
+    },
+}
+
+impl Mailbox {
+    /// Takes the first message that matches into the caller's hands; `None` when there
+    /// is none. All others stay, byte for byte and in order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) when the lock was not had in time;
+    /// the mail stays.
+    pub fn take(&self, wanted: &Match) -> Result<Option<Claim>> {
+        match self.take_chosen(&Rule::First(wanted))? {
+            Bounded::Mail(claim) => Ok(Some(claim)),
+            Bounded::Nothing | Bounded::TooLarge { .. } => Ok(None),
+        }
+    }
+
+    /// Takes the oldest messages within `limit` into the caller's hands; the rest stay.
+    ///
+    /// # Errors
+    /// As for [`take`](Mailbox::take).
+    pub fn drain_some(&self, limit: &Limit) -> Result<Bounded> {
+        self.take_chosen(&Rule::UpTo(limit))
+    }
+
+    fn take_chosen(&self, rule: &Rule<'_>) -> Result<Bounded> {
+        // Look (TAKE-1)
+        if !self.has_mail()? {
+            return Ok(Bounded::Nothing);
+        }
+        if let Rule::First(_) = rule {
+            let mut choice = Choice::by(rule);
+            if !self
+                .peek(&Peek::default())?
+                .records
+                .iter()
+                .any(|record| choice.wants(record))
+            {
+                return Ok(Bounded::Nothing);
+            }
+        }
+        let signals = Deferred::begin();
+        let mut claims = Claims::of(self);
+        loop {
+            let lock = self.acquire(&signals)?;
+            claims.adopt(&lock)?;
+            claims.claim_records(&lock)?;
+            // Fence (DRAIN-4), with the lock kept
+            if !lock.still_held()? {
+                continue;
+            }
+            if claims.is_empty() {
+                claims.remove_dir()?;
+                return Ok(Bounded::Nothing);
+            }
+            let mut split = self.split(&claims, &lock, rule)?;
+            let mut chosen = None;
+            if !split.chosen.is_empty() {
+                self.set_aside(&split.damaged)?;
+                let n = claims.next_n();
+                let file = split.chosen_file(self, &lock)?;
+                let (path, birth) = (file.path.clone(), claims.oldest_birth());
+                claims.make_ours(&path, birth, Some(file.try_clone()?), &lock)?;
+                chosen = Some(claims.split_off(n)); // TAKE-2
+            }
+            // Put back (TAKE-3)
+            if !split.rest.put_back(self)? {
+                // Somebody stalled made a record file: the old claims still hold everything.
+                if let Some(mut chosen) = chosen {
+                    chosen.unlink()?;
+                }
+                continue;
+            }
+            claims.unlink()?; // TAKE-4
+            let Some(chosen) = chosen else {
+                claims.remove_dir()?;
+                return Ok(split
+                    .too_large
+                    .map_or(Bounded::Nothing, |bytes| Bounded::TooLarge { bytes }));
+            };
+            // Lost or not: what we hold and what we put back is not touched by it.
+            let (Released::Held | Released::Lost) = lock.release()?;
+            return Ok(Bounded::Mail(Claim::new(chosen, split.damaged.len())));
+        }
+    }
+
+    /// Split: the chosen records here, all others in a temporary (TAKE-5).
+    fn split(&self, claims: &Claims, lock: &LockGuard, rule: &Rule<'_>) -> Result<Split> {
+        let mut split = Split {
+            rest: Temporary::create(self, lock, "rest")?,
+            chosen: Vec::new(),
+            damaged: Vec::new(),
+            too_large: None,
+        };
+        let (mut choice, mut seen) = (Choice::by(rule), Seen::default());
+        self.each_line(claims, |line, _| {
+            match Line::classify(line) {
+                Line::Blank => {}
+                Line::Damaged(line) => split.damaged.push(line),
+                Line::Record(record) if !seen.is_new(&record) => {}
+                Line::Record(record) if choice.wants(&record) => {
+                    push_line(&mut split.chosen, record.bytes());
+                }
+                Line::Record(record) => {
+                    split.rest.write(record.bytes())?;
+                    split.rest.write(b"\n")?;
+                }
+            }
+            Ok(())
+        })?;
+        if split.chosen.is_empty() {
+            // Everything goes back as it was, whatever it is (TAKE-1).
+            split.rest = Temporary::create(self, lock, "all")?;
+            self.each_line(claims, |line, is_ended| {
+                split.rest.write(&line)?;
+                if is_ended {
+                    split.rest.write(b"\n")
+                } else {
+                    Ok(())
+                }
+            })?;
+            split.too_large = choice.too_large;
+        }
+        split.rest.flush()?;
+        Ok(split)
+    }
+
+    /// Calls `each` with every line of every claim, and whether it has its newline. One
+    /// that lacks it gets it when another claim follows.
+    fn each_line(
+        &self,
+        claims: &Claims,
+        mut each: impl FnMut(Vec<u8>, bool) -> Result<()>,
+    ) -> Result<()> {
+        let last = claims.held().len().saturating_sub(1);
+        for (index, held) in claims.held().iter().enumerate() {
+            let failed = |e: io::Error| Error::io("read", held.path(), e);
+            let Some(file) = fs::open_read(held.path()).map_err(failed)? else {
+                continue; // adopted by another reader (DRAIN-5)
+            };
+            let mut lines = Lines::of(file);
+            while let Some((line, is_ended)) = lines.next().map_err(failed)? {
+                each(line, is_ended || index < last)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which records are chosen.
+enum Rule<'a> {
+    First(&'a Match),
+    UpTo(&'a Limit),
+}
+
+/// A rule on its way through the records.
+struct Choice<'a> {
+    rule: &'a Rule<'a>,
+    messages: u64,
+    bytes: u64,
+    is_done: bool,
+    too_large: Option<u64>,
+}
+
+impl<'a> Choice<'a> {
+    fn by(rule: &'a Rule<'a>) -> Choice<'a> {
+        Choice {
+            rule,
+            messages: 0,
+            bytes: 0,
+            is_done: false,
+            too_large: None,
+        }
+    }
+
+    fn wants(&mut self, record: &Record) -> bool {
+        if self.is_done {
+            return false;
+        }
+        match self.rule {
+            Rule::First(wanted) => {
+                self.is_done = wanted.fits(record);
+                self.is_done
+            }
+            Rule::UpTo(limit) => {
+                let bytes = self.bytes + record.size();
+                let is_over = |max: Option<u64>, value| max.is_some_and(|max| value > max);
+                if is_over(limit.messages, self.messages + 1) || is_over(limit.bytes, bytes) {
+                    self.is_done = true;
+                    self.too_large = (self.messages == 0).then_some(record.size());
+                    return false;
+                }
+                (self.messages, self.bytes) = (self.messages + 1, bytes);
+                true
+            }
+        }
+    }
+}
+
+struct Split {
+    rest: Temporary,
+    /// Lines.
+    chosen: Vec<u8>,
+    damaged: Vec<Vec<u8>>,
+    too_large: Option<u64>,
+}
+
+impl Split {
+    /// The chosen records in a file that is flocked where that is due (CLAIM-3).
+    fn chosen_file(&mut self, mailbox: &Mailbox, lock: &LockGuard) -> Result<Temporary> {
+        let mut file = Temporary::create(mailbox, lock, "chosen")?;
+        if lock.is_guarded() {
+            let held = guard::try_lock(file.file.get_ref());
+            held.map_err(|e| Error::io("lock", &file.path, e))?;
+        }
+        file.write(&self.chosen)?;
+        file.flush()?;
+        Ok(file)
+    }
+}
+
+/// A temporary beside the record file, removed when it is dropped (FILE-5).
+struct Temporary {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl Temporary {
+    fn create(mailbox: &Mailbox, lock: &LockGuard, what: &str) -> Result<Temporary> {
+        let ending = format!("{}{}.{what}", suffix::TEMPORARY, lock.token());
+        let path = beside(&mailbox.records, &ending);
+        match fs::create_new(&path) {
+            Ok(Some(file)) => Ok(Temporary {
+                path,
+                file: BufWriter::with_capacity(64 << 10, file),
+            }),
+            Ok(None) => Err(Error::unsafe_file("create", &path)),
+            Err(e) => Err(Error::io("create", &path, e)),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file
+            .write_all(bytes)
+            .map_err(|e| Error::io("write", &self.path, e))
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.file
+            .flush()
+            .map_err(|e| Error::io("write", &self.path, e))
+    }
+
+    /// Links it to the record file; `false` when there is one.
+    fn put_back(&self, mailbox: &Mailbox) -> Result<bool> {
+        let failed = |e| Error::io("put back into", &mailbox.records, e);
+        if self.file.get_ref().metadata().map_err(failed)?.len() == 0 {
+            return Ok(true);
+        }
+        fs::link(&self.path, &mailbox.records).map_err(failed)
+    }
+
+    /// The open file, with its flock, to outlive this temporary.
+    fn try_clone(&self) -> Result<File> {
+        self.file
+            .get_ref()
+            .try_clone()
+            .map_err(|e| Error::io("open", &self.path, e))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::unlink(&self.path); // `doctor` removes what is left
+    }
+}
+
+fn push_line(lines: &mut Vec<u8>, line: &[u8]) {
+    lines.extend_from_slice(line);
+    lines.push(b'\n');
+}

@@ -1,0 +1,153 @@
+//! Where mailboxes live, and who may be trusted with them.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{name, suffix};
+use crate::mailbox::Mailbox;
+use crate::sys::fs;
+
+/// A directory of mailboxes.
+///
+/// # Security
+/// A root that is a symbolic link, belongs to another user, or is writable by
+/// others is refused when a mailbox in it is used.
+#[derive(Clone, Debug)]
+pub struct Root {
+    dir: PathBuf,
+}
+
+impl Root {
+    /// The root at `dir`. Nothing is created or looked at yet.
+    pub fn at(dir: impl AsRef<Path>) -> Root {
+        // Without a trailing slash, so that the last component itself is looked at.
+        Root {
+            dir: dir.as_ref().components().collect(),
+        }
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The mailbox `name` in this root. Nothing is created.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Name`] for what is not a name; [`ErrorKind::Refused`] for an unsafe root.
+    pub fn mailbox(&self, name: impl AsRef<OsStr>) -> Result<Mailbox> {
+        let name = name.as_ref();
+        let Some(text) = name.to_str().filter(|text| name::is_name(text.as_bytes())) else {
+            return Err(Error::new(
+                ErrorKind::Name,
+                "use the mailbox name",
+                Path::new(name),
+                "it is not 1 to 128 of A-Z a-z 0-9 . _ @ + -, not beginning with . or -",
+                "choose another name, or give a path with a / in it",
+            ));
+        };
+        self.check()?;
+        let path = self.mailboxes().join(format!("{text}{}", suffix::RECORDS));
+        Ok(Mailbox::named(text, path, self.clone()))
+    }
+
+    /// Every mailbox in this root, by name.
+    ///
+    /// A mailbox is there when its record file is, or any of its other files
+    /// that hold mail or a lock.
+    ///
+    /// # Errors
+    /// When the root is unsafe or cannot be read.
+    pub fn mailboxes_by_name(&self) -> Result<Vec<Mailbox>> {
+        self.check()?;
+        let dir = self.mailboxes();
+        if fs::lstat(&dir)
+            .map_err(|e| Error::io(OP, &dir, e))?
+            .is_none()
+        {
+            return Ok(Vec::new());
+        }
+        let mut names = std::collections::BTreeSet::new();
+        for entry in WalkDir::new(&dir).min_depth(1).max_depth(1) {
+            let entry = entry.map_err(|e| Error::io(OP, &dir, e.into()))?;
+            let Some(file) = entry.file_name().to_str() else {
+                continue;
+            };
+            let ends = ["", suffix::CLAIMS, suffix::LOCK, suffix::DAMAGED];
+            let name = ends
+                .iter()
+                .find_map(|end| file.strip_suffix(&format!("{}{end}", suffix::RECORDS)));
+            names.extend(
+                name.filter(|n| name::is_name(n.as_bytes()))
+                    .map(str::to_owned),
+            );
+        }
+        names.iter().map(|name| self.mailbox(name)).collect()
+    }
+
+    /// Creates the root for a verb that writes (ROOT-3).
+    pub(crate) fn create(&self) -> Result<()> {
+        let dir = self.mailboxes();
+        fs::mkdir_all(&dir).map_err(|e| Error::io("create", &dir, e))?;
+        self.check()
+    }
+
+    fn mailboxes(&self) -> PathBuf {
+        self.dir.join("mailboxes")
+    }
+
+    /// ROOT-4: refuses a root that others could have prepared.
+    fn check(&self) -> Result<()> {
+        for dir in [&self.dir, &self.mailboxes()] {
+            let Some(meta) = fs::lstat(dir).map_err(|e| Error::io(OP, dir, e))? else {
+                continue;
+            };
+            if !meta.is_dir() {
+                return Err(Error::unsafe_file(OP, dir));
+            }
+            let (what, next_step) = if !fs::is_mine(&meta) {
+                (
+                    "it belongs to another user",
+                    "choose a root of your own with --root or MBOX_ROOT",
+                )
+            } else if fs::is_writable_by_others(&meta) {
+                (
+                    "others may write to it",
+                    "run chmod o-w on it, or choose another root",
+                )
+            } else {
+                continue;
+            };
+            return Err(Error::new(ErrorKind::Refused, OP, dir, what, next_step));
+        }
+        Ok(())
+    }
+}
+
+const OP: &str = "use the root";
+
+/// The mailbox a MAILBOX argument means: a path when it has a `/` in it, else a name (NAME-1).
+///
+/// # Errors
+/// [`ErrorKind::Name`] for what is neither; [`ErrorKind::Refused`] for an unsafe root.
+pub fn resolve(argument: &OsStr, root: &Root) -> Result<Mailbox> {
+    if !argument.as_bytes().contains(&b'/') {
+        return root.mailbox(argument);
+    }
+    let path = Path::new(argument);
+    if argument.as_bytes().ends_with(b"/") || path.file_name().is_none() {
+        return Err(Error::new(
+            ErrorKind::Name,
+            "use the mailbox path",
+            path,
+            "it does not name a file",
+            "give the path of the record file itself",
+        ));
+    }
+    Ok(Mailbox::at(path))
+}

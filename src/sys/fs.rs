@@ -1,0 +1,231 @@
+//! Files and directories: every call of the protocol, none of its rules.
+//!
+//! Nothing here follows a symbolic link in the last component of a path or
+//! blocks on a FIFO. Files are made 0600 and directories 0700 (FILE-1, FILE-2).
+
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, Read, Seek};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::SystemTime;
+
+use nix::fcntl::OFlag;
+
+/// What tells one lock directory from the next at the same path. The inode alone
+/// does not: filesystems hand out the same number again at once.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    inode: u64,
+    mtime: (i64, i64),
+}
+
+impl Identity {
+    pub(crate) fn of(meta: &Metadata) -> Identity {
+        Identity {
+            inode: meta.ino(),
+            mtime: (meta.mtime(), meta.mtime_nsec()),
+        }
+    }
+}
+
+/// lstat; `None` when there is nothing at `path`.
+pub(crate) fn lstat(path: &Path) -> io::Result<Option<Metadata>> {
+    absent_as_none(std::fs::symlink_metadata(path))
+}
+
+/// Whether both are the same file.
+pub(crate) fn is_same(a: &Metadata, b: &Metadata) -> bool {
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+/// mkdir, 0700; `false` when something is there already.
+pub(crate) fn mkdir(path: &Path) -> io::Result<bool> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// mkdir for `path` and every missing parent, 0700.
+pub(crate) fn mkdir_all(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).recursive(true).create(path)
+}
+
+/// What became of an rmdir.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Removed {
+    Yes,
+    Absent,
+    NotEmpty,
+}
+
+/// rmdir.
+pub(crate) fn rmdir(path: &Path) -> io::Result<Removed> {
+    match std::fs::remove_dir(path) {
+        Ok(()) => Ok(Removed::Yes),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Removed::Absent),
+        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(Removed::NotEmpty),
+        Err(e) => Err(e),
+    }
+}
+
+/// Removes a directory and what is in it, without following links.
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
+    absent_as_none(std::fs::remove_dir_all(path)).map(drop)
+}
+
+/// unlink; `false` when there was nothing.
+pub(crate) fn unlink(path: &Path) -> io::Result<bool> {
+    Ok(absent_as_none(std::fs::remove_file(path))?.is_some())
+}
+
+/// rename; `false` when there was no `from`, or no directory to hold `to`.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<bool> {
+    Ok(absent_as_none(std::fs::rename(from, to))?.is_some())
+}
+
+/// link(2), which never overwrites; `false` when something is at `to` already.
+pub(crate) fn link(from: &Path, to: &Path) -> io::Result<bool> {
+    match std::fs::hard_link(from, to) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Creates a file exclusively, for writing; `None` when something is there already.
+pub(crate) fn create_new(path: &Path) -> io::Result<Option<File>> {
+    match options().write(true).create_new(true).open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Opens a regular file for reading; `None` when there is none.
+pub(crate) fn open_read(path: &Path) -> io::Result<Option<File>> {
+    absent_as_none(options().read(true).open(path))?
+        .map(regular)
+        .transpose()
+}
+
+/// Opens a regular file for appending and reading, created if missing.
+pub(crate) fn open_append(path: &Path) -> io::Result<File> {
+    regular(options().read(true).append(true).create(true).open(path)?)
+}
+
+/// Opens a regular file that is only ever locked, created if missing.
+pub(crate) fn open_guard(path: &Path) -> io::Result<File> {
+    regular(
+        options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?,
+    )
+}
+
+/// The whole of a small regular file; `None` when there is none.
+pub(crate) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let Some(mut file) = open_read(path)? else {
+        return Ok(None);
+    };
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
+
+/// The last byte of `file`; `None` when it is empty.
+pub(crate) fn last_byte(file: &File) -> io::Result<Option<u8>> {
+    let length = file.metadata()?.len();
+    if length == 0 {
+        return Ok(None);
+    }
+    let mut byte = [0];
+    // Shorter by now (a legacy peer truncates): as good as empty.
+    let got = file.read_at(&mut byte, length - 1)?;
+    Ok((got == 1).then_some(byte[0]))
+}
+
+/// Whether `text`, just written by append to `file`, stands there in one piece at
+/// the beginning of a line.
+pub(crate) fn stands_whole(file: &mut File, text: &[u8]) -> io::Result<bool> {
+    let end = file.stream_position()?;
+    let Some(start) = end.checked_sub(text.len() as u64) else {
+        return Ok(false);
+    };
+    let lead = usize::from(start > 0 && text.first() != Some(&b'\n'));
+    let mut found = vec![0; text.len() + lead];
+    match file.read_exact_at(&mut found, start - lead as u64) {
+        Ok(()) => Ok(found.ends_with(text) && (lead == 0 || found[0] == b'\n')),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Puts the directory entries of `dir` on stable storage.
+pub(crate) fn sync_directory(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Sets the mtime of the directory at `path` to now.
+pub(crate) fn touch_directory(path: &Path) -> io::Result<()> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_DIRECTORY;
+    let dir = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(path)?;
+    dir.set_modified(SystemTime::now())
+}
+
+/// Whether this process owns what `meta` describes.
+pub(crate) fn is_mine(meta: &Metadata) -> bool {
+    meta.uid() == nix::unistd::geteuid().as_raw()
+}
+
+/// Whether others (mode bit 0002) may write there.
+pub(crate) fn is_writable_by_others(meta: &Metadata) -> bool {
+    meta.mode() & 0o002 != 0
+}
+
+/// `std` adds `O_CLOEXEC`.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    options.mode(0o600).custom_flags(flags.bits());
+    options
+}
+
+/// The error for what is not the kind of file the protocol puts there.
+pub(crate) fn not_regular() -> io::Error {
+    io::Error::from_raw_os_error(nix::errno::Errno::ELOOP as i32)
+}
+
+fn regular(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(not_regular())
+    }
+}
+
+fn absent_as_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// The names in a directory; `None` when there is none.
+pub(crate) fn list(dir: &Path) -> io::Result<Option<Vec<std::ffi::OsString>>> {
+    let Some(entries) = absent_as_none(std::fs::read_dir(dir))? else {
+        return Ok(None);
+    };
+    entries
+        .map(|entry| Ok(entry?.file_name()))
+        .collect::<io::Result<_>>()
+        .map(Some)
+}

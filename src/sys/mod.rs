@@ -1,0 +1,6 @@
+//! The only place that calls the operating system. Knows nothing of the protocol.
+
+pub(crate) mod clock;
+pub(crate) mod fs;
+pub(crate) mod guard;
+pub(crate) mod signals;

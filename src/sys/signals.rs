@@ -1,0 +1,143 @@
+//! Signals that would end the process, held back while a step is in hand.
+//!
+//! Nothing is handled: a blocked signal stays pending and takes its ordinary
+//! effect, death by that signal, once it is let through.
+
+use std::io;
+use std::marker::PhantomData;
+use std::os::unix::thread::JoinHandleExt;
+use std::thread::JoinHandle;
+
+use nix::sys::pthread::pthread_kill;
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::Pid;
+
+/// Signals that ask a process to end.
+const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+
+/// While it lives, SIGINT, SIGTERM and SIGHUP wait, for this thread (CLI-6).
+pub(crate) struct Deferred {
+    before: Option<SigSet>,
+    /// A signal mask belongs to a thread.
+    _thread: PhantomData<*const ()>,
+}
+
+impl Deferred {
+    /// Holds the signals back.
+    pub(crate) fn begin() -> Deferred {
+        let before = ending().thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK);
+        // Without a mask the process is merely killed as before.
+        Deferred {
+            before: before.ok(),
+            _thread: PhantomData,
+        }
+    }
+
+    /// Holds nothing back: for callers who see to their signals themselves.
+    pub(crate) fn not() -> Deferred {
+        Deferred {
+            before: None,
+            _thread: PhantomData,
+        }
+    }
+
+    /// Runs `wait` with the signals let through, as they were before.
+    pub(crate) fn let_through(&self, wait: impl FnOnce()) {
+        if let Some(before) = &self.before {
+            let _ = before.thread_set_mask(); // cannot fail: the kernel gave us this mask
+        }
+        wait();
+        if self.before.is_some() {
+            let _ = ending().thread_block(); // as above
+        }
+    }
+}
+
+impl Drop for Deferred {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            let _ = before.thread_set_mask(); // cannot fail: the kernel gave us this mask
+        }
+    }
+}
+
+fn ending() -> SigSet {
+    ENDING.into_iter().collect()
+}
+
+/// Makes a write over the file-size limit fail with EFBIG instead of ending the process.
+pub(crate) fn ignore_file_size_signal() {
+    let _ = SigSet::from(Signal::SIGXFSZ).thread_block(); // then it ends the process, as is the default
+}
+
+/// While it lives, a signal that ends the process has `undo` run first.
+pub(crate) struct Watch {
+    thread: Option<JoinHandle<()>>,
+    _deferred: Deferred,
+}
+
+impl Watch {
+    /// `None` when no thread could be started.
+    pub(crate) fn begin(undo: impl FnOnce() + Send + 'static) -> Option<Watch> {
+        let deferred = Deferred::begin(); // inherited by the thread
+        SigSet::from(STOP).thread_block().ok()?;
+        let mut watched = ending();
+        watched.add(STOP);
+        let watch = move || match watched.wait() {
+            Ok(STOP) | Err(_) => {}
+            Ok(signal) => {
+                undo();
+                die_by(signal);
+            }
+        };
+        let thread = std::thread::Builder::new().spawn(watch).ok()?;
+        Some(Watch {
+            thread: Some(thread),
+            _deferred: deferred,
+        })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // Blocked there, so it is taken by its wait and nothing else.
+            if pthread_kill(thread.as_pthread_t(), STOP).is_ok() {
+                let _ = thread.join(); // it does not panic
+            }
+        }
+    }
+}
+
+/// Tells the thread of a [`Watch`] to end.
+const STOP: Signal = Signal::SIGUSR1;
+
+/// Holds back the ending signals and SIGCHLD in this thread, to be taken by [`Taken::next`].
+pub(crate) struct Taken(SigSet);
+
+impl Taken {
+    pub(crate) fn begin() -> io::Result<Taken> {
+        let mut set = ending();
+        set.add(Signal::SIGCHLD);
+        set.thread_block()?;
+        Ok(Taken(set))
+    }
+
+    /// Blocks until one of them is pending and takes it.
+    pub(crate) fn next(&self) -> io::Result<Signal> {
+        Ok(self.0.wait()?)
+    }
+}
+
+/// Sends `signal` to a child that was not waited for yet.
+pub(crate) fn send(child: &std::process::Child, signal: Signal) -> io::Result<()> {
+    let pid = i32::try_from(child.id()).expect("the kernel's process ids fit");
+    Ok(nix::sys::signal::kill(Pid::from_raw(pid), signal)?)
+}
+
+/// Ends this process by `signal`, which must be one that is not ignored or handled.
+pub(crate) fn die_by(signal: Signal) -> ! {
+    let _ = SigSet::from(signal).thread_unblock(); // if it fails the exit below follows
+    let _ = nix::sys::signal::raise(signal); // likewise
+    std::process::exit(128 + signal as i32)
+}
