@@ -26,11 +26,13 @@ fn drain(mailbox: &Mailbox, limit: &Limit, out: &mut Out) -> Result<Status, Exit
         Limit {
             messages: None,
             bytes: None,
-        } => mailbox.drain()?.map_or(Bounded::Nothing, Bounded::Mail),
+        } => mailbox
+            .drain()?
+            .map_or(Bounded::Nothing, |claim| Bounded::Mail(Box::new(claim))),
         limit => mailbox.drain_some(limit)?,
     };
     match drained {
-        Bounded::Mail(claim) => deliver(mailbox, claim, out)?,
+        Bounded::Mail(claim) => deliver(mailbox, *claim, out)?,
         Bounded::TooLarge { bytes } => {
             say(&format!(
                 "{}: the first message needs {bytes} bytes; nothing was handed over, raise --max-bytes",

@@ -1,6 +1,6 @@
 //! Output: the formats, and handing a claim over.
 
-use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::io::{self, IsTerminal, StdoutLock, Write};
 
 use super::args::Format;
 use super::exit::{Exit, say};
@@ -24,36 +24,54 @@ impl Format {
 /// Buffered stdout that knows its format.
 pub(super) struct Out {
     format: Format,
-    stdout: BufWriter<StdoutLock<'static>>,
+    stdout: StdoutLock<'static>,
+    /// What a failed write leaves unwritten is forgotten, never written later: its mail
+    /// is handed over again.
+    buffer: Vec<u8>,
 }
 
 impl Out {
     pub(super) fn new(format: Option<Format>) -> Out {
-        let stdout = BufWriter::with_capacity(64 << 10, io::stdout().lock());
+        let format = Format::or_default(format);
         Out {
-            format: Format::or_default(format),
-            stdout,
+            format,
+            stdout: io::stdout().lock(),
+            buffer: Vec::new(),
         }
     }
 
     pub(super) fn record(&mut self, record: &Record) -> Result<(), Exit> {
-        self.write(record).map_err(|e| Exit::stdout(&e))
+        match (self.format, record.body()) {
+            (Format::Text, _) => self
+                .buffer
+                .extend_from_slice(text::render(record).as_bytes()),
+            (Format::Body, Some(body)) => self.line(body.as_bytes()),
+            (Format::Body, None) | (Format::Jsonl, _) => self.line(record.bytes()),
+        }
+        if self.buffer.len() < BUFFER {
+            Ok(())
+        } else {
+            self.flush()
+        }
     }
 
     pub(super) fn flush(&mut self) -> Result<(), Exit> {
-        self.stdout.flush().map_err(|e| Exit::stdout(&e))
+        let buffer = std::mem::take(&mut self.buffer);
+        let written = self
+            .stdout
+            .write_all(&buffer)
+            .and_then(|()| self.stdout.flush());
+        written.map_err(|e| Exit::stdout(&e))
     }
 
-    fn write(&mut self, record: &Record) -> io::Result<()> {
-        let bytes = match (self.format, record.body()) {
-            (Format::Text, _) => return self.stdout.write_all(text::render(record).as_bytes()),
-            (Format::Body, Some(body)) => body.as_bytes(),
-            (Format::Body, None) | (Format::Jsonl, _) => record.bytes(),
-        };
-        self.stdout.write_all(bytes)?;
-        self.stdout.write_all(b"\n")
+    fn line(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+        self.buffer.push(b'\n');
     }
 }
+
+/// How much is gathered before it is written, in bytes.
+const BUFFER: usize = 64 << 10;
 
 /// Deliver and Acknowledge: everything is written and flushed before anything is
 /// removed (DRAIN-6). On a failure, and on a signal, the mail is given up at once.

@@ -51,7 +51,7 @@ pub enum Bounded {
     /// There is no mail, or another reader has it.
     Nothing,
     /// Mail within the limit.
-    Mail(Claim),
+    Mail(Box<Claim>),
     /// Not even the first message fits.
     TooLarge {
         /// What it needs.
@@ -68,7 +68,7 @@ impl Mailbox {
     /// the mail stays.
     pub fn take(&self, wanted: &Match) -> Result<Option<Claim>> {
         match self.take_chosen(&Rule::First(wanted))? {
-            Bounded::Mail(claim) => Ok(Some(claim)),
+            Bounded::Mail(claim) => Ok(Some(*claim)),
             Bounded::Nothing | Bounded::TooLarge { .. } => Ok(None),
         }
     }
@@ -138,7 +138,10 @@ impl Mailbox {
             };
             // Lost or not: what we hold and what we put back is not touched by it.
             let (Released::Held | Released::Lost) = lock.release()?;
-            return Ok(Bounded::Mail(Claim::new(chosen, split.damaged.len())));
+            return Ok(Bounded::Mail(Box::new(Claim::new(
+                chosen,
+                split.damaged.len(),
+            ))));
         }
     }
 
