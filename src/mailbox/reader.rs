@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 
 use crate::format::SEEN_IDS;
+use crate::format::name::is_id;
 use crate::format::record::Record;
 
 /// The lines of one file, without their newlines.
@@ -41,9 +42,10 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Notes a record; `false` when one with its id was seen before.
+    /// Notes a record; `false` when one with its message id was seen before. What other
+    /// programs keep under `id` says nothing about repeats.
     pub(crate) fn is_new(&mut self, record: &Record) -> bool {
-        let Some(id) = record.id() else {
+        let Some(id) = record.id().filter(|id| is_id(id.as_bytes())) else {
             return true;
         };
         if !self.ids.insert(id.to_owned()) {
