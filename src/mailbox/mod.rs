@@ -88,12 +88,14 @@ impl Mailbox {
     }
 
     /// Whether there is mail: the record file is not empty, or claims are there (HAS-1).
-    /// Two calls of stat; takes no lock.
+    /// Three calls of stat at most; takes no lock.
     ///
     /// # Errors
     /// When a path is unsafe or cannot be looked at.
     pub fn has_mail(&self) -> Result<bool> {
-        Ok(self.records_len()?.is_some_and(|len| len > 0) || self.has_claims()?)
+        let has_records = || Ok::<_, Error>(self.records_len()?.is_some_and(|len| len > 0));
+        // Again, because a take may put mail back between the first look and the second.
+        Ok(has_records()? || self.has_claims()? || has_records()?)
     }
 
     /// Takes the lock, with the guard where there is one.

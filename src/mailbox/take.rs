@@ -103,7 +103,7 @@ impl Mailbox {
             let lock = self.acquire(&signals)?;
             claims.adopt(&lock)?;
             claims.claim_records(&lock)?;
-            // Fence (DRAIN-4), with the lock kept
+            // Fence (TAKE-7), with the lock kept
             if !lock.still_held()? {
                 continue;
             }
@@ -118,8 +118,10 @@ impl Mailbox {
                 let n = claims.next_n();
                 let file = split.chosen_file(self, &lock)?;
                 let (path, birth) = (file.path.clone(), claims.oldest_birth());
-                claims.make_ours(&path, birth, Some(file.try_clone()?), &lock)?;
-                chosen = Some(claims.split_off(n)); // TAKE-2
+                if !claims.make_ours(&path, birth, Some(file.try_clone()?), &lock)? {
+                    continue; // another adopted all we held and finished (TAKE-2)
+                }
+                chosen = Some(claims.split_off(n));
             }
             // Put back (TAKE-3)
             if !split.rest.put_back(self)? {
