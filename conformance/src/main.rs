@@ -259,8 +259,9 @@ fn run_swarm(args: &Args, drivers: &[Driver], report: &Report) {
     report.say(&format!("swarm: --seed {seed}"));
     let mut jobs: Vec<Job> = Vec::new();
     for trial in 0..args.trials {
-        for (k, left) in race::LEFT.into_iter().enumerate() {
-            let name = format!("race/{left:?}").to_lowercase();
+        for (k, (left, acquire)) in race::races().into_iter().enumerate() {
+            let verb = if acquire { "acquire" } else { "append" };
+            let name = format!("race/{left:?}-{verb}").to_lowercase();
             if !args.wants(&name) {
                 continue;
             }
@@ -269,12 +270,20 @@ fn run_swarm(args: &Args, drivers: &[Driver], report: &Report) {
                     .map(|i| &drivers[(seed as usize + trial * 3 + k + i) % drivers.len()])
                     .collect();
                 let again = format!("--only swarm --filter {name} --seed {seed}");
-                report.scenario(&[], &name, &again, race::appends(&racers, left));
-                report.scenario(&[], &name, &again, race::acquires(&racers, left));
+                report.scenario(
+                    &[],
+                    &name,
+                    &again,
+                    if acquire {
+                        race::acquires(&racers, left)
+                    } else {
+                        race::appends(&racers, left)
+                    },
+                );
             }));
         }
     }
-    in_parallel(args.jobs.div_ceil(4), &jobs);
+    in_parallel(args.jobs.div_ceil(2), &jobs);
     for (name, kills) in [("swarm/calm", false), ("swarm/kills", true)] {
         if !args.wants(name) {
             continue;

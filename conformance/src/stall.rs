@@ -1,0 +1,385 @@
+//! A is parked (or killed, or told to end) at an exact call while it works
+//! under the lock; the lock grows old; B works; A goes on. Nothing that was
+//! acknowledged by anyone may be lost, and no record may be torn.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::arena::{Arena, Ledger};
+use crate::content::show;
+use crate::driver::{Driver, Output};
+use crate::trace::{Sys, Traced};
+
+pub const TESTS: &[&str] = &[
+    "ACQ-4", "ACQ-5", "REC-1", "REC-2", "REL-1", "REL-2", "APP-2", "APP-7", "DRAIN-4", "DRAIN-5",
+    "CLAIM-6", "TAKE-2", "TAKE-3", "TAKE-4", "TAKE-6", "FILE-5",
+];
+pub const SIGNAL_TESTS: &[&str] = &["CLI-6"];
+
+/// Where A is parked: right after this call.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Point {
+    /// mkdir of D.
+    Gate,
+    /// O holds the token.
+    Publish,
+    /// B was opened for writing.
+    Open,
+    /// Bytes were written to B.
+    Write,
+    /// B was renamed to a claim.
+    Claim,
+    /// The others were linked back to B.
+    PutBack,
+    /// O was read again.
+    Verify,
+    /// O was unlinked, D is still there.
+    Unlink,
+}
+
+/// What B does while A is parked.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Then {
+    Append,
+    Drain,
+    Take,
+    /// B takes the lock and still has it when A goes on.
+    Hold,
+    /// A does not go on: SIGKILL. B appends and drains.
+    Crash,
+}
+
+#[derive(Clone, Copy)]
+pub struct Stall {
+    pub verb: &'static str,
+    pub point: Point,
+    pub then: Then,
+}
+
+impl Stall {
+    pub fn name(&self) -> String {
+        let (point, then) = (format!("{:?}", self.point), format!("{:?}", self.then));
+        format!(
+            "stall/{}-{}-{}",
+            self.verb,
+            point.to_lowercase(),
+            then.to_lowercase()
+        )
+    }
+}
+
+const POINTS: [(&str, &[Point]); 3] = [
+    (
+        "append",
+        &[
+            Point::Gate,
+            Point::Publish,
+            Point::Open,
+            Point::Write,
+            Point::Verify,
+            Point::Unlink,
+        ],
+    ),
+    (
+        "drain",
+        &[
+            Point::Gate,
+            Point::Publish,
+            Point::Claim,
+            Point::Verify,
+            Point::Unlink,
+        ],
+    ),
+    (
+        "take",
+        &[
+            Point::Gate,
+            Point::Publish,
+            Point::Claim,
+            Point::Verify,
+            Point::PutBack,
+            Point::Unlink,
+        ],
+    ),
+];
+
+/// Every stall there is, verbs and actions mixed, so that any few in a row
+/// are of different kinds.
+pub fn all() -> Vec<Stall> {
+    let mut list = Vec::new();
+    for i in 0..6 {
+        for (t, then) in [
+            Then::Append,
+            Then::Drain,
+            Then::Take,
+            Then::Hold,
+            Then::Crash,
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            for (v, (verb, points)) in POINTS.iter().enumerate() {
+                let n = points.len();
+                if i < n {
+                    list.push(Stall {
+                        verb,
+                        point: points[(i + t + v) % n],
+                        then,
+                    });
+                }
+            }
+        }
+    }
+    list
+}
+
+/// Recognizes the call after which A is at a point.
+struct Watch {
+    point: Point,
+    b: String,
+    published: bool,
+    worked: bool,
+}
+
+impl Watch {
+    fn new(x: &Arena, point: Point) -> Watch {
+        Watch {
+            point,
+            b: x.b.display().to_string(),
+            published: false,
+            worked: false,
+        }
+    }
+
+    fn hit(&mut self, s: &Sys) -> bool {
+        if !s.ok() {
+            return false;
+        }
+        let path = |suffix: &str| format!("\"{}{suffix}\"", self.b);
+        let fd = |suffix: &str| format!("<{}{suffix}>", self.b);
+        let named = |suffix: &str| s.args.contains(&path(suffix));
+        let open = |suffix: &str| {
+            s.args
+                .split(',')
+                .next()
+                .is_some_and(|a| a.contains(&fd(suffix)))
+        };
+        let (opens, links) = (["open", "openat"], ["link", "linkat"]);
+        let writes = ["write", "pwrite64", "writev"];
+        let at = if s.is(&["mkdir", "mkdirat"]) && named(".lock") {
+            Point::Gate
+        } else if s.is(&links) && named(".lock.owner") || s.is(&writes) && open(".lock.owner") {
+            self.published = true;
+            Point::Publish
+        } else if s.is(&opens)
+            && named("")
+            && (s.args.contains("O_WRONLY") || s.args.contains("O_RDWR"))
+        {
+            Point::Open
+        } else if s.is(&writes) && open("") {
+            self.worked = true;
+            Point::Write
+        } else if s.is(&["rename", "renameat", "renameat2"]) && named("") {
+            self.worked = true;
+            Point::Claim
+        } else if s.is(&links) && named("") {
+            Point::PutBack
+        } else if s.is(&["read", "pread64", "readv"])
+            && open(".lock.owner")
+            && s.ret > 0
+            && self.worked
+        {
+            Point::Verify
+        } else if s.is(&["unlink", "unlinkat"]) && named(".lock.owner") && self.published {
+            Point::Unlink
+        } else {
+            return false;
+        };
+        at == self.point
+    }
+}
+
+const A_ID: &str = "00000000000000aa";
+const B_ID: &str = "00000000000000bb";
+
+/// A, started and parked at the point.
+fn park(
+    x: &Arena,
+    a: &Driver,
+    verb: &str,
+    point: Point,
+    wait: &str,
+) -> Result<(Traced, Pid), String> {
+    let more: &[&str] = match verb {
+        "append" => &["--id", A_ID, "--wait", wait, "from A"],
+        "take" => &["--id", "000000000000a001", "--wait", wait],
+        _ => &["--wait", wait],
+    };
+    let mut traced = Traced::start(x, a, x.call(verb, more))?;
+    let mut watch = Watch::new(x, point);
+    match traced.run_until(|s| watch.hit(s))? {
+        Some(pid) => Ok((traced, pid)),
+        None => Err(format!(
+            "the fault did not fire: {} {verb} never was at {point:?}; its calls: {}",
+            a.name,
+            traced.calls.join(" | ")
+        )),
+    }
+}
+
+pub fn run(x: &Arena, a: &Driver, b: &Driver, stall: Stall) -> Result<(), String> {
+    let mut ledger = Ledger::default();
+    ledger.fill(x, 3)?;
+    ledger.attempt(A_ID, "from A");
+    ledger.attempt(B_ID, "from B");
+    let hold = stall.then == Then::Hold;
+    // With B holding on, A has to give up in time; else it has all it needs.
+    let (mut traced, pid) = park(
+        x,
+        a,
+        stall.verb,
+        stall.point,
+        if hold { "1.5" } else { "20" },
+    )?;
+    let worked = x
+        .age_lock()
+        .and_then(|()| meanwhile(x, b, stall.then, &mut ledger));
+    let token = match worked {
+        Ok(token) => token,
+        Err(why) => {
+            traced.running.kill_all();
+            return Err(why);
+        }
+    };
+    if stall.then == Then::Crash {
+        traced.running.kill_all();
+        ledger.appended(
+            B_ID,
+            &x.run(b, "append", &["--id", B_ID, "--wait", "8", "from B"])?,
+        )?;
+    } else {
+        let out = traced.finish(pid)?;
+        judge(a, stall, &out)?;
+        if stall.verb == "append" {
+            ledger.appended(A_ID, &out)?;
+        } else {
+            ledger.received(&out.stdout, out.exit() == "0")?;
+        }
+    }
+    if hold && matches!(stall.point, Point::Verify | Point::Unlink) {
+        // A had seen its own token and may remove what it finds: B has lost
+        // the lock, and has to be told so.
+        let owner = x.read(".lock.owner").unwrap_or_default();
+        let lost = owner.trim_ascii_end() != token.as_bytes();
+        x.want(if lost { &["1"] } else { &["0"] }, b, "release", &[&token])?;
+    } else if hold {
+        let owner = x.read(".lock.owner").unwrap_or_default();
+        if owner.trim_ascii_end() != token.as_bytes() {
+            return Err(format!(
+                "B held the lock as {token}, O now is \"{}\"",
+                show(&owner)
+            ));
+        }
+        x.ok(b, "release", &[&token])?;
+    }
+    if x.claims().iter().any(|c| !c.is_empty()) {
+        x.age_claims()?;
+    }
+    ledger.received(&x.ok(b, "drain", &["--wait", "8"])?, true)?;
+    ledger.settle()?;
+    x.nothing_left(if stall.then == Then::Crash {
+        &[".tmp."]
+    } else {
+        &[]
+    })
+}
+
+/// What B does; the token when it holds the lock.
+fn meanwhile(x: &Arena, b: &Driver, then: Then, ledger: &mut Ledger) -> Result<String, String> {
+    match then {
+        Then::Append => {
+            let out = x.run(b, "append", &["--id", B_ID, "from B"])?;
+            if out.exit() != "0" {
+                return Err(format!(
+                    "B: append: exit {} [{}]",
+                    out.exit(),
+                    show(&out.stderr)
+                ));
+            }
+            ledger.appended(B_ID, &out)?;
+        }
+        Then::Drain => ledger.received(&x.ok(b, "drain", &[])?, true)?,
+        Then::Take => ledger.received(&x.want(&["0", "1"], b, "take", &[])?, true)?,
+        Then::Hold => {
+            let token = x.ok(b, "acquire", &[])?;
+            return Ok(String::from_utf8_lossy(&token).trim().to_string());
+        }
+        Then::Crash => {}
+    }
+    Ok(String::new())
+}
+
+fn judge(a: &Driver, stall: Stall, out: &Output) -> Result<(), String> {
+    let exit = out.exit();
+    let fine = match exit.as_str() {
+        "0" => true,
+        "75" => stall.then == Then::Hold,
+        // Everything was taken away before it looked again.
+        "1" => stall.verb == "take",
+        _ => false,
+    };
+    if fine {
+        return Ok(());
+    }
+    Err(format!(
+        "{} went on to exit {exit} [stderr: {}]",
+        a.name,
+        show(&out.stderr)
+    ))
+}
+
+/// CLI-6: told to end at a point, A leaves no lock and dies by the signal.
+pub fn signalled(
+    x: &Arena,
+    a: &Driver,
+    verb: &'static str,
+    point: Point,
+    signal: Signal,
+) -> Result<(), String> {
+    let mut ledger = Ledger::default();
+    ledger.fill(x, 3)?;
+    ledger.attempt(A_ID, "from A");
+    let (traced, pid) = park(x, a, verb, point, "5")?;
+    kill(traced.main()?, signal).map_err(|e| format!("kill: {e}"))?;
+    let out = traced.finish(pid)?;
+    if out.exit() != signal.to_string() {
+        return Err(format!(
+            "exit {}, not death by {signal} [stderr: {}]",
+            out.exit(),
+            show(&out.stderr)
+        ));
+    }
+    for suffix in [".lock", ".lock.owner", ".lock.steal"] {
+        if x.path(suffix).exists() {
+            return Err(format!("b{suffix}: left behind"));
+        }
+    }
+    ledger.received(&out.stdout, false)?;
+    if !x.claims().is_empty() {
+        x.age_claims()?;
+    }
+    ledger.received(&x.ok(a, "drain", &["--wait", "8"])?, true)?;
+    ledger.settle()?;
+    x.nothing_left(&[])
+}
+
+/// The points of every verb, with a signal for each in turn.
+pub fn signals() -> Vec<(&'static str, Point, Signal)> {
+    let turn = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+    POINTS
+        .iter()
+        .flat_map(|(verb, points)| points.iter().map(move |p| (*verb, *p)))
+        .enumerate()
+        .map(|(i, (verb, point))| (verb, point, turn[i % 3]))
+        .collect()
+}
