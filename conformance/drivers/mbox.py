@@ -62,7 +62,7 @@ def refuse(path, why):
     return Fail(REFUSED, path, ": ", why, "; refused, move it out of the way and try again")
 
 
-def report(failure):
+def report(failure, box=None):
     """Tell people about a failure; its exit code."""
     if isinstance(failure, OutputClosed):
         return IO
@@ -78,7 +78,7 @@ def report(failure):
         code, hint = REFUSED, "a symbolic link is not followed; remove it"
     elif failure.errno == errno.ENOENT:
         hint = "is the directory there?"
-    say(b" -> ".join(names) or b"I/O", ": ", failure.strerror, "; ", hint)
+    say(b" -> ".join(names) or (box.path if box else b"I/O"), ": ", failure.strerror, "; ", hint)
     return code
 
 
@@ -123,14 +123,19 @@ class signals_held:
         signal.pthread_sigmask(signal.SIG_SETMASK, self.before)
 
 
-def sleep_interruptibly(seconds):
-    """Sleep inside a critical section with nothing in hand that must be undone."""
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, set())
-    try:
-        signal.pthread_sigmask(signal.SIG_SETMASK, MASK_AT_START)
-        time.sleep(seconds)
-    finally:
-        signal.pthread_sigmask(signal.SIG_BLOCK, held)
+class signals_let_in:
+    """Inside a critical section, a wait with nothing in hand that must be undone."""
+
+    def __enter__(self):
+        self.held = signal.pthread_sigmask(signal.SIG_BLOCK, set())
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, MASK_AT_START)
+        except Interrupted:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_):
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.held)
 
 
 class Pause:
@@ -146,7 +151,8 @@ class Pause:
     def wait(self):
         left = max(0.0, self.deadline - time.monotonic())
         jitter = 0.5 + os.urandom(1)[0] / 512
-        sleep_interruptibly(min(left, self.step * jitter))
+        with signals_let_in():
+            time.sleep(min(left, self.step * jitter))
         self.step = min(self.step * 2, PAUSE_MAX)
 
 
@@ -302,18 +308,19 @@ class Mailbox:
 
 _decoder = None
 _string = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
+_no_brackets = bytes(set(range(256)) - set(b"[{]}"))
 
 
-def depth_of(line):
-    """Deepest nesting, in linear time, of a line that need not be JSON."""
-    deepest = depth = 0
-    for bracket in re.findall(rb"[\[{\]}]", _string.sub(b"", line)):
-        if bracket in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        else:
-            depth -= 1
-    return deepest
+def too_deep(line):
+    """Whether a line, be it JSON or not, nests too deep; in linear time."""
+    if line.count(b"[") + line.count(b"{") <= MAX_DEPTH:
+        return False
+    depth = 0
+    for bracket in _string.sub(b"", line).translate(None, _no_brackets):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > MAX_DEPTH:
+            return True
+    return False
 
 
 def _not_json(_):
@@ -337,7 +344,7 @@ def parse(line):
         import json
         _decoder = json.JSONDecoder(parse_constant=_not_json, parse_int=_integer,
                                     parse_float=lambda _: 0)
-    if line.count(b"[") + line.count(b"{") > MAX_DEPTH and depth_of(line) > MAX_DEPTH:
+    if too_deep(line):
         return None
     try:
         value = _decoder.decode(line.decode("utf-8"))
@@ -1254,7 +1261,7 @@ def each(boxes, out, act):
             done = act(box)
         except (Fail, OSError, OutputClosed) as failure:
             out.discard()
-            done = report(failure)
+            done = report(failure, box)
         status = status or done
     return status
 
@@ -1282,6 +1289,7 @@ def verb_append(args, options):
         if not (_id if option == b"--id" else _name).fullmatch(options[option]):
             raise usage("not a value for ", option, ": ", options[option])
     box = mailbox(args[0], options)
+    wait = wait_of(options)
     box.check()
     if raw:
         lines, ids = raw_records(read_stdin())
@@ -1289,7 +1297,10 @@ def verb_append(args, options):
         lines, ids = [message(args[1:], options)], None
     if not lines:
         return OK
-    append(box, lines, wait_of(options), b"--sync" in options)
+    try:
+        append(box, lines, wait, b"--sync" in options)
+    except OSError as failure:
+        return report(failure, box)
     out = Output(b"jsonl")
     if ids is None:
         ids = [text_of(parse(lines[0]), "id")]
@@ -1393,9 +1404,9 @@ def verb_acquire(args, options):                                       # ACQV-1
         lock = Lock(box, wait, use_guard=False)
         lock.acquire()
         try:
-            sleep_interruptibly(0)             # a signal up to here: no lock stays
-            out.write(lock.token + b"\n")
-            out.flush()
+            with signals_let_in():             # a signal up to here: no lock stays
+                out.write(lock.token + b"\n")
+                out.flush()
         except BaseException:
             lock.release()
             raise
