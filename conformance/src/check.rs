@@ -279,7 +279,7 @@ impl Bench<'_> {
 fn stderr_is_ours(stderr: &[u8], usage: bool) -> Result<(), String> {
     for (i, line) in stderr.split(|c| *c == b'\n').enumerate() {
         let fine = line.is_empty() || line.starts_with(b"mbox: ") || line.starts_with(b" ");
-        if !fine && !(usage && i > 0) {
+        if !(fine || usage && i > 0) {
             return Err(format!(
                 "stderr has a line that does not begin with \"mbox: \": {}",
                 show(line)

@@ -14,6 +14,7 @@ mod race;
 mod report;
 mod stall;
 mod swarm;
+mod sync;
 mod trace;
 mod tree;
 
@@ -52,10 +53,10 @@ fn run(args: &Args) -> Result<bool, String> {
     for d in &mut drivers {
         d.guard = check::probe(d)?;
     }
-    for w in args
+    if let Some(w) = args
         .with
         .iter()
-        .filter(|w| !drivers.iter().any(|d| d.name == **w))
+        .find(|w| !drivers.iter().any(|d| d.name == **w))
     {
         return Err(format!("--with {w}: no such driver here"));
     }
@@ -142,6 +143,7 @@ fn run_coverage(args: &Args, home: &Path, cases: &[Case], report: &Report) -> Re
     }
     cite(stall::TESTS, "stall");
     cite(stall::SIGNAL_TESTS, "signal");
+    cite(sync::TESTS, sync::NAME);
     cite(race::TESTS, "race");
     cite(swarm::TESTS, "swarm");
     let readme = home.join("README.md");
@@ -229,6 +231,12 @@ fn run_pairs(args: &Args, drivers: &[Driver], strace: bool, report: &Report) -> 
                     }));
                 }
             }
+        }
+        if strace && args.has(&a.name) && args.wants(sync::NAME) {
+            jobs.push(Box::new(move || {
+                let result = Arena::new().and_then(|x| sync::run(&x, a));
+                report.scenario(&[a], sync::NAME, &again(sync::NAME, a), result);
+            }));
         }
         for (verb, point, signal) in stall::signals() {
             let name = format!("signal/{verb}-{point:?}-{signal}").to_lowercase();

@@ -12,7 +12,7 @@ use crate::trace::{Sys, Traced};
 
 pub const TESTS: &[&str] = &[
     "ACQ-4", "ACQ-5", "REC-1", "REC-2", "REL-1", "REL-2", "APP-2", "APP-7", "DRAIN-4", "DRAIN-5",
-    "CLAIM-6", "TAKE-2", "TAKE-3", "TAKE-4", "TAKE-6", "FILE-5",
+    "CLAIM-6", "TAKE-2", "TAKE-3", "TAKE-4", "TAKE-6", "TAKE-7", "FILE-5",
 ];
 pub const SIGNAL_TESTS: &[&str] = &["CLI-6"];
 

@@ -191,16 +191,15 @@ pub fn compare(
         }
     }
     for (path, e) in now {
-        let parent = seen.iter().any(|s| s.starts_with(&format!("{path}/")));
-        if !base.contains_key(path)
-            && !seen.contains(path)
-            && !path.ends_with(".lock.guard")
-            && !(parent && e.kind == Kind::Dir)
-        {
+        if base.contains_key(path) {
+            continue;
+        }
+        let parent = e.kind == Kind::Dir && seen.iter().any(|s| s.starts_with(&format!("{path}/")));
+        if !seen.contains(path) && !path.ends_with(".lock.guard") && !parent {
             return Err(format!("{path}: left behind"));
         }
         let mode = if e.kind == Kind::Dir { 0o700 } else { 0o600 };
-        if !base.contains_key(path) && e.mode != mode {
+        if e.mode != mode {
             return Err(format!(
                 "{path}: made with mode {:04o}, not {mode:04o}",
                 e.mode
