@@ -654,6 +654,12 @@ def hold(path):
             return None
 
 
+def more_descriptors():
+    import resource
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 class Claim:
     def __init__(self, box, name, fd):
         self.box, self.name, self.fd = box, name, fd   # fd holds the flock, or None
@@ -679,6 +685,8 @@ class Claims:
         mine = {claim.name for claim in self.mine}
         orphans = [n for n in claims_in(self.box) if n not in mine and self.orphaned(n, lock)]
         renames = [(n, claim_name(birth_of(n), lock)) for n in orphans]
+        if len(orphans) > 100:
+            more_descriptors()                 # one for each claim, CLAIM-3
         for old, new in reversed(renames):                             # newest first
             fd = None
             if lock.guard is not None:
