@@ -2,7 +2,8 @@
 # SC1007: `a= b=` empties both. SC2016: awk programs are not to be expanded.
 # SC2015: `a && b || c` is used where c is for either failing.
 # SC2209: `date` is a word here. SC2094: a file is looked at, then appended to.
-# shellcheck disable=SC1007,SC2015,SC2016,SC2209,SC2094
+# SC3047, SC3049: guarded, or misread as the name of a signal.
+# shellcheck disable=SC1007,SC2015,SC2016,SC2209,SC2094,SC3047,SC3049
 # mbox.sh - mailboxes made of plain files, in POSIX sh.
 #
 # Source it for the functions mbox_append, mbox_drain, mbox_peek, mbox_take,
@@ -237,6 +238,7 @@ function matches(s, k, e) {
 function dropped(s,  k) {   # DRAIN-7
   if (!("id" in at)) return 0
   k = unescape(member(s, "id"))
+  if (length(k) != 16 || k ~ /[^0-9a-f]/) return 0
   if (k in seen) return 1
   if (++handed > 65536) delete seen[ring[handed % 65536]]
   ring[handed % 65536] = k; seen[k] = 1
@@ -360,6 +362,7 @@ __mbox_mkdir() {
   case $__mbox_err in *[Ff]'ile exists'*) return 1 ;; esac
   return 2
 }
+__mbox_mkdirs() { __mbox_run mkdir -p -- "$1"; }
 __mbox_rmdir() { __mbox_run rmdir -- "$1"; }
 __mbox_unlink() { __mbox_run rm -f -- "$@"; }
 __mbox_rename() { __mbox_run mv -f -- "$1" "$2"; }
@@ -426,6 +429,45 @@ __mbox_hex() {
 # Sleeps 0.$1 seconds; a sleep that only knows whole seconds takes one.
 __mbox_sleep() { __mbox_run sleep "0.$1" || __mbox_run sleep 1; }
 
+# Creates the file $1 exclusively with the line $2, or empty (ACQ-4, FILE-5).
+# 0 done, 1 could not be made, 2 made but not written. The error output is
+# redirected outside: zsh complains before a redirection beside it.
+__mbox_create() {
+  __mbox_opened= __mbox_bad=
+  set -C
+  {
+    {
+      __mbox_opened=1
+      [ -z "$2" ] || __mbox_put "$2" || __mbox_bad=1
+    } >"$1"
+  } 2>/dev/null
+  set +C
+  [ -n "$__mbox_opened" ] || return 1
+  [ -z "$__mbox_bad" ] || return 2
+}
+
+# Appends the text $2 and a newline to the file $1, in one write(2) when it is
+# short. 0 done, 1 could not be opened, 2 not all written.
+__mbox_add() {
+  __mbox_opened= __mbox_bad=
+  {
+    {
+      __mbox_opened=1
+      __mbox_put "$2" || __mbox_bad=1
+    } >>"$1"
+  } 2>/dev/null
+  [ -n "$__mbox_opened" ] || return 1
+  [ -z "$__mbox_bad" ] || return 2
+}
+# The same with the content of the file $2: one write(2) whatever its size,
+# where printf would make one of each buffer.
+__mbox_add_file() {
+  __mbox_err=$(
+    command trap '' INT TERM HUP
+    exec dd bs=16777216 2>&1 <"$2" >>"$1"
+  )
+}
+
 # lstat: __mbox_mtime in seconds, __mbox_id as fine as the tool gives it.
 __mbox_stat() {
   if [ "$__mbox_stat" != bsd ]; then
@@ -446,7 +488,7 @@ __mbox_others_write() {
 
 # Whether a file ends in a newline. read says so itself, and a NUL, which no
 # shell can hold, cannot pass for one.
-__mbox_ends_line() { command tail -c 1 -- "$1" 2>/dev/null | command read -r __mbox_x; }
+__mbox_ends_line() { command tail -c 1 -- "$1" 2>/dev/null | command read -r __mbox_byte; }
 
 # Whether the numbers $1 and $2 are more than $3 apart. Ten digits do not fit
 # the 32 bits of mksh, so the first one is looked at apart.
@@ -599,7 +641,7 @@ __mbox_root_safe() {
 # ROOT-3: only for verbs that write.
 __mbox_root_make() {
   [ -n "$__mbox_root" ] && ! [ -d "$__mbox_root/mailboxes" ] || return 0
-  __mbox_run mkdir -p -- "$__mbox_root/mailboxes" && return 0
+  __mbox_mkdirs "$__mbox_root/mailboxes" && return 0
   __mbox_code || __mbox_fail $? "cannot make $__mbox_root/mailboxes: $__mbox_err; check the path or give another --root"
 }
 
@@ -701,23 +743,17 @@ __mbox_acquire() {
 # ACQ-4, ACQ-5. 0 published, 1 O is another's, 2 failed and undone.
 __mbox_publish() {
   for __mbox_try in 1 2; do
-    __mbox_opened= __mbox_bad=
-    set -C
-    {
-      {
-        __mbox_opened=1
-        __mbox_put "$__mbox_token" || __mbox_bad=1
-      } >"$__mbox_O"
-    } 2>/dev/null   # outside: zsh complains before a redirection beside it
-    set +C
-    if [ -n "$__mbox_opened" ]; then
-      [ -n "$__mbox_bad" ] || return 0
-      # ours, and empty: a full disk
-      __mbox_unlink "$__mbox_O"
-      __mbox_rmdir "$__mbox_D"
-      __mbox_fail 74 "cannot write $__mbox_O; see whether the disk is full"
-      return 2
-    fi
+    __mbox_create "$__mbox_O" "$__mbox_token"
+    case $? in
+      0) return 0 ;;
+      2)
+        # ours, and empty: a full disk
+        __mbox_unlink "$__mbox_O"
+        __mbox_rmdir "$__mbox_D"
+        __mbox_fail 74 "cannot write $__mbox_O; see whether the disk is full"
+        return 2
+        ;;
+    esac
     if [ -e "$__mbox_O" ] || [ -h "$__mbox_O" ]; then return 1; fi
     # Not there now: it was removed this moment, or it cannot be made at all.
   done
@@ -744,7 +780,7 @@ __mbox_recover() {
     1)
       # REC-4
       if __mbox_stat "$__mbox_S" && __mbox_far "$__mbox_mtime" "$__mbox_s" 30; then
-        __mbox_rmdir "$__mbox_S"
+        __mbox_rmdir "$__mbox_S" || [ ! -d "$__mbox_S" ] || __mbox_remove_tree "$__mbox_S"
       fi
       return 1
       ;;
@@ -802,11 +838,7 @@ __mbox_release() {
 __mbox_temporary() {
   __mbox_hex || return
   __mbox_tmp=$__mbox_B.tmp.$$.$__mbox_x
-  __mbox_opened=
-  set -C
-  { { __mbox_opened=1; } >"$__mbox_tmp"; } 2>/dev/null
-  set +C
-  [ -z "$__mbox_opened" ] || return 0
+  __mbox_create "$__mbox_tmp" '' && return 0
   __mbox_code=74
   [ -w "${__mbox_B%/*}/" ] || ! [ -d "${__mbox_B%/*}/" ] || __mbox_code=77
   __mbox_fail "$__mbox_code" "cannot make $__mbox_tmp; see that its directory exists, is writable and not full"
@@ -909,40 +941,20 @@ __mbox_write() {
       __mbox_lead=$__mbox_nl                                          # APP-3
     fi
   fi
-  __mbox_opened= __mbox_bad= __mbox_err=
-  {
-    {
-      __mbox_opened=1
-      if [ -n "$__mbox_text" ]; then                                  # APP-4
-        __mbox_put "$__mbox_lead$__mbox_text" || __mbox_bad=1
-      else
-        if [ -n "$__mbox_lead" ]; then __mbox_put '' || __mbox_bad=1; fi
-        # one write(2): a printf of more than its buffer would be several
-        [ -n "$__mbox_bad" ] || __mbox_copy || __mbox_bad=1
-      fi
-    } >>"$__mbox_B"
-  } 2>/dev/null
-  if [ -z "$__mbox_opened" ]; then
-    if [ -w "$__mbox_B" ] || { ! [ -e "$__mbox_B" ] && [ -w "${__mbox_B%/*}/" ]; }; then
-      __mbox_fail 74 "cannot open $__mbox_B; see whether the disk is full or files are limited"
-    else
+  if [ -n "$__mbox_text" ]; then
+    __mbox_add "$__mbox_B" "$__mbox_lead$__mbox_text"                 # APP-4
+  else
+    # a newline alone is a blank line: nothing
+    { [ -z "$__mbox_lead" ] || __mbox_add "$__mbox_B" ''; } && __mbox_add_file "$__mbox_B" "$__mbox_tmp"
+  fi || {                                                             # APP-5
+    if [ -e "$__mbox_B" ] && ! [ -w "$__mbox_B" ] || ! [ -w "${__mbox_B%/*}/" ]; then
       __mbox_fail 77 "cannot open $__mbox_B for writing; see its permissions"
+    else
+      __mbox_fail 74 "cannot write all of the record to $__mbox_B; see whether the disk is full: the next append mends the line"
     fi
     return
-  fi
-  if [ -n "$__mbox_bad" ]; then                                       # APP-5
-    __mbox_fail 74 "cannot write all of the record to $__mbox_B; see whether the disk is full: the next append mends the line"
-    return
-  fi
+  }
   if [ -n "$__mbox_o_sync" ]; then __mbox_sync || return; fi          # APP-6
-}
-__mbox_copy() {
-  {
-    __mbox_err=$(
-      command trap '' INT TERM HUP
-      exec dd bs=16777216 2>&1 <"$__mbox_tmp" >&4
-    )
-  } 4>&1
 }
 # A sync that takes files, or else one of everything.
 __mbox_sync() {
@@ -1063,7 +1075,7 @@ __mbox_gather() {
     fi
   done
   __mbox_after "$__mbox_last"
-  while [ -s "$__mbox_B" ]; do
+  while [ -e "$__mbox_B" ]; do
     __mbox_mkdir "$__mbox_C"
     case $? in
       0|1) ;;
@@ -1169,11 +1181,18 @@ __mbox_set_aside_said() {
 
 # ----------------------------------------------------------------------- drain
 
+# What mbox.zsh, which runs in the user's shell, does in a subshell after all.
+__mbox_apart() { "$@"; }
+
 __mbox_verb_drain() {
   __mbox_locate "$1" && __mbox_root_safe && __mbox_lock_safe &&
     __mbox_files_safe "$__mbox_B.damaged" && __mbox_dirs_safe "$__mbox_C" || return
   # Look (DRAIN-1)
-  if ! [ -s "$__mbox_B" ] && ! [ -d "$__mbox_C" ]; then return 0; fi
+  __mbox_mail || return 0
+  __mbox_apart __mbox_drain
+}
+
+__mbox_drain() {
   __mbox_nonce || return
   __mbox_mine= __mbox_set=0 __mbox_told=
   __mbox_deadline
@@ -1309,6 +1328,17 @@ __mbox_feed_copy() {
   done
 }
 
+# The claims as they are, but with a newline between them (TAKE-5).
+__mbox_feed_rest() {
+  __mbox_before=
+  for __mbox_f in $__mbox_mine; do
+    [ -s "$__mbox_C/$__mbox_f" ] || continue
+    [ -z "$__mbox_before" ] || __mbox_ends_line "$__mbox_before" || __mbox_put '' || return
+    command cat <"$__mbox_C/$__mbox_f" || return
+    __mbox_before=$__mbox_C/$__mbox_f
+  done
+}
+
 # Split, Put back, Unlink, under the lock. 3: B is there, begin again. What is
 # to be decided twice is decided on a copy: a claim may still get a late write
 # of somebody who lost the lock.
@@ -1333,13 +1363,21 @@ __mbox_split() {
     return
   }
   __mbox_old=$__mbox_mine
-  if [ -s "$__mbox_pick" ]; then                                      # TAKE-2
+  if ! [ -s "$__mbox_pick" ]; then
+    # TAKE-1: nothing matches any more; all goes back, damaged lines too
+    __mbox_what=
+    __mbox_feed_rest >"$__mbox_rest" || {
+      __mbox_fail 74 "cannot write $__mbox_rest; see whether the disk is full"
+      return
+    }
+  else                                                                # TAKE-2
     __mbox_birth=${__mbox_mine# } __mbox_birth=${__mbox_birth%%-*}
     case ${__mbox_mine# } in
       *' '*) __mbox_birth=$(__mbox_pick __mbox_feed_file birth) || return 74 ;;
     esac
     __mbox_claim_name "$__mbox_birth"
     if ! __mbox_rename "$__mbox_pick" "$__mbox_C/$__mbox_name"; then
+      [ -d "$__mbox_C" ] || return 3
       __mbox_code || __mbox_fail $? "cannot rename $__mbox_pick into $__mbox_C: $__mbox_err"
       return
     fi
@@ -1382,7 +1420,10 @@ __mbox_cleanup_split() {
 __mbox_verb_take() {
   __mbox_locate "$1" && __mbox_root_safe && __mbox_lock_safe &&
     __mbox_files_safe "$__mbox_B.damaged" && __mbox_dirs_safe "$__mbox_C" || return
-  if ! [ -s "$__mbox_B" ] && ! [ -d "$__mbox_C" ]; then return 1; fi
+  __mbox_mail || return 1
+  __mbox_apart __mbox_take_one
+}
+__mbox_take_one() {
   __mbox_nonce || return
   __mbox_mine= __mbox_set=0 __mbox_told=
   __mbox_deadline
@@ -1436,7 +1477,10 @@ __mbox_feed_peeked() {
 __mbox_verb_peek() {
   __mbox_locate "$1" && __mbox_root_safe &&
     __mbox_files_safe "$__mbox_B" && __mbox_dirs_safe "$__mbox_C" || return
-  if ! [ -s "$__mbox_B" ] && ! [ -d "$__mbox_C" ]; then return 0; fi
+  __mbox_mail || return 0
+  __mbox_apart __mbox_peek
+}
+__mbox_peek() {
   __mbox_nonce || return
   __mbox_pipe __mbox_feed_peek "$__mbox_awk_utf8$__mbox_awk_records" -v mode=peek -v max="$__mbox_o_max" -v format="$__mbox_o_format" || {
     [ -z "$__mbox_err" ] || __mbox_say "cannot write to stdout: $__mbox_err"
@@ -1446,11 +1490,14 @@ __mbox_verb_peek() {
   __mbox_unreadable
 }
 
+# HAS-1: a take may put mail back between two looks.
+__mbox_mail() { [ -s "$__mbox_B" ] || [ -d "$__mbox_C" ] || [ -s "$__mbox_B" ]; }
+
 # HASV-1, SH-3. Safe anywhere: no expansion here depends on options or IFS.
 __mbox_has() {
   __mbox_locate "$1" && __mbox_root_owned &&
     __mbox_files_safe "$__mbox_B" && __mbox_dirs_safe "$__mbox_C" || return
-  [ -s "$__mbox_B" ] || [ -d "$__mbox_C" ]                            # HAS-1
+  __mbox_mail
 }
 
 # ------------------------------------------------------------ acquire, release

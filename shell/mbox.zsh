@@ -1,0 +1,175 @@
+# mbox.zsh - the functions of mbox.sh, in zsh, without forks.
+#
+# Source it instead of mbox.sh, from the same directory. It is no second copy
+# of the protocol: the steps are those of mbox.sh. Replaced are only the
+# primitives under them, by the builtins of zsh/files, zsh/stat, zsh/system,
+# zsh/datetime and zsh/zselect, and the subshell around a call, by what zsh
+# restores by itself at the end of a function. append of a plain body, acquire,
+# release, has, and a drain of an empty mailbox fork nothing.
+
+if [[ -z ${__mbox_sticky_zsh-} ]]; then
+  __mbox_self_zsh=${(%):-%x}
+  # the file again, with the options of zsh whatever the user has set
+  __mbox_sticky_zsh=1
+  emulate -R zsh -o no_aliases -c '. "$__mbox_self_zsh"'
+  unset __mbox_sticky_zsh __mbox_self_zsh
+  return 0
+fi
+
+. "${__mbox_self_zsh:A:h}/mbox.sh"
+
+zmodload -F zsh/files b:zf_mkdir b:zf_rm b:zf_rmdir b:zf_mv &&
+  zmodload -F zsh/stat b:zstat &&
+  zmodload -F zsh/system b:sysopen b:sysread b:syswrite b:sysseek &&
+  zmodload -F zsh/datetime -p:EPOCHREALTIME &&
+  zmodload -F zsh/zselect b:zselect || return 0 # then mbox.sh does it all
+
+# --- primitives: see those of the same names in mbox.sh
+
+# A builtin does not tell its errno: what is there now decides, and the tool
+# is asked for the words of any other failure.
+__mbox_mkdir() {
+  zf_mkdir -m 700 -- $1 2>/dev/null && return 0
+  [[ ! -d $1 ]] || return 1
+  __mbox_run mkdir -m 700 -- $1 && return 0
+  [[ $__mbox_err == *[Ff]'ile exists'* ]] && return 1
+  return 2
+}
+__mbox_mkdirs() { (umask 077 && __mbox_run mkdir -p -- $1); }
+__mbox_rmdir() { zf_rmdir -- $1 2>/dev/null || __mbox_run rmdir -- $1; }
+__mbox_unlink() { zf_rm -f -- "$@" 2>/dev/null || __mbox_run rm -f -- "$@"; }
+__mbox_rename() { zf_mv -f -- $1 $2 2>/dev/null || __mbox_run mv -f -- $1 $2; }
+__mbox_sleep() {
+  local -i hundredths
+  (( hundredths = 0.$1 * 100 ))
+  # a signal ends it early, and is looked at next
+  zselect -t $(( hundredths > 0 ? hundredths : 1 )) 2>/dev/null
+  return 0
+}
+__mbox_stat() {
+  local -A st
+  zstat -L -H st -F '%s.%N' -- $1 2>/dev/null || return 1
+  __mbox_mtime=${st[mtime]%%.*}
+  __mbox_id="${st[mtime]} ${st[inode]}"
+}
+__mbox_others_write() {
+  local f
+  local -a mode
+  for f; do
+    zstat -L -A mode +mode -- $f 2>/dev/null || continue
+    (( mode[1] & 2 )) && return 0
+  done
+  return 1
+}
+__mbox_ends_line() {
+  local fd byte
+  sysopen -r -o cloexec -u fd -- $1 2>/dev/null || return 1
+  sysseek -u $fd -w end -1 && sysread -i $fd -s 1 byte
+  exec {fd}<&-
+  [[ $byte == $'\n' ]]
+}
+__mbox_hex() {
+  local fd bytes c x
+  __mbox_x=
+  if ! sysopen -r -o cloexec -u fd /dev/urandom 2>/dev/null; then
+    __mbox_fail 74 'cannot read /dev/urandom; see whether it is there'
+    return
+  fi
+  sysread -i $fd -s 8 bytes
+  exec {fd}<&-
+  for c in ${(s::)bytes}; do
+    printf -v x %02x "'$c"
+    __mbox_x+=$x
+  done
+  [[ ${#__mbox_x} -eq 16 ]] || __mbox_fail 74 'cannot read /dev/urandom; see whether it is there'
+}
+__mbox_create() {
+  local fd
+  sysopen -w -m 600 -o creat,excl,nofollow,cloexec -u fd -- $1 2>/dev/null || return 1
+  [[ -z $2 ]] || syswrite -o $fd -- $2$'\n' 2>/dev/null || {
+    exec {fd}>&-
+    return 2
+  }
+  exec {fd}>&-
+}
+__mbox_add() {
+  local fd
+  sysopen -a -m 600 -o creat,nofollow,cloexec -u fd -- $1 2>/dev/null || return 1
+  syswrite -o $fd -- $2$'\n' 2>/dev/null || {
+    exec {fd}>&-
+    return 2
+  }
+  exec {fd}>&-
+}
+
+# --- a call, in the user's shell
+
+# What writes more than that goes to a subshell after all.
+__mbox_apart() {
+  (
+    umask 077
+    trap '__mbox_signal=INT' INT
+    trap '__mbox_signal=TERM' TERM
+    trap '__mbox_signal=HUP' HUP
+    "$@"
+    __mbox_status=$?
+    [[ -z $__mbox_signal ]] || __mbox_die
+    exit $__mbox_status
+  )
+}
+
+# Signals are noted by the traps of __mbox_call: they must be set in the very
+# function at whose end zsh restores those of the user.
+__mbox_arm() { :; }
+
+__mbox_call() {
+  setopt local_options local_traps
+  local IFS=$' \t\n'
+  local -x LC_ALL=C
+  local -i clock=${+EPOCHREALTIME}
+  if [[ ${MBOX_PURE-} != 1 ]] && __mbox_find_binary; then
+    unset LC_ALL
+    "$__mbox_binary" "$@"
+    return
+  fi
+  __mbox_signal= __mbox_script= __mbox_closed= __mbox_clock=live
+  trap '__mbox_signal=INT' INT
+  trap '__mbox_signal=TERM' TERM
+  trap '__mbox_signal=HUP' HUP
+  trap '' PIPE
+  trap '' XFSZ
+  # a name in the user's shell only as long as the call
+  (( clock )) || zmodload -F zsh/datetime +p:EPOCHREALTIME
+  __mbox_main "$@"
+  local -i code=$?
+  (( clock )) || zmodload -F zsh/datetime -p:EPOCHREALTIME
+  return code
+}
+# CLI-6: once zsh has given the user's traps back, the signal again.
+__mbox_again() {
+  local code=$?
+  [[ -z $__mbox_signal ]] || {
+    local sig=$__mbox_signal pid=$$
+    __mbox_signal=
+    (( ! ZSH_SUBSHELL )) || pid=$(exec sh -c 'echo $PPID')
+    kill -s $sig $pid
+  }
+  return code
+}
+
+mbox_append() { __mbox_call append "$@"; __mbox_again; }
+mbox_drain() { __mbox_call drain "$@"; __mbox_again; }
+mbox_peek() { __mbox_call peek "$@"; __mbox_again; }
+mbox_take() { __mbox_call take "$@"; __mbox_again; }
+mbox_release() { __mbox_call release "$@"; __mbox_again; }
+mbox_acquire() {
+  MBOX_TOKEN=
+  if [[ ${MBOX_PURE-} != 1 ]] && __mbox_find_binary; then
+    MBOX_TOKEN=$(MBOX_PURE=1 exec "$__mbox_binary" acquire "$@") || return
+    __mbox_put "$MBOX_TOKEN"
+    return
+  fi
+  __mbox_taken= __mbox_token=
+  __mbox_call acquire "$@" && MBOX_TOKEN=$__mbox_token
+  __mbox_again
+}
