@@ -25,7 +25,7 @@ use self::args::{Args, Verb};
 use self::exit::{Exit, Status};
 use crate::mailbox::Mailbox;
 use crate::root::{self, Root};
-use crate::sys::signals;
+use crate::sys::{limits, signals};
 
 /// Runs the command line of this process.
 #[must_use]
@@ -43,6 +43,9 @@ pub fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<Status, Exit> {
     let places = Places { root: args.root };
+    if let Verb::Drain(_) | Verb::Take(_) = args.verb {
+        limits::raise_open_files();
+    }
     match args.verb {
         Verb::Append(args) => append::run(args, &places),
         Verb::Drain(args) => drain::run(args, &places),

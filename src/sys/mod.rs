@@ -3,4 +3,5 @@
 pub(crate) mod clock;
 pub(crate) mod fs;
 pub(crate) mod guard;
+pub(crate) mod limits;
 pub(crate) mod signals;
