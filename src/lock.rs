@@ -84,11 +84,13 @@ impl Lock {
         let mut backoff = Backoff::new(BACKOFF);
         loop {
             let progress = if fs::mkdir(&self.dir).map_err(|e| self.failed(&self.dir, e))? {
-                if self.publish(&token)? {
+                if let Some(reserve) = self.publish(&token)? {
+                    let (lock, reserve) = (self.clone(), Some(reserve));
                     return Ok(LockGuard {
-                        lock: self.clone(),
+                        lock,
                         token,
                         guard,
+                        reserve,
                         done: false,
                     });
                 }
@@ -134,8 +136,8 @@ impl Lock {
         }
     }
 
-    /// ACQ-4: makes the owner file hold the token; `false` when there is one already.
-    fn publish(&self, token: &Token) -> Result<bool> {
+    /// ACQ-4: makes the owner file hold the token; `None` when there is one already.
+    fn publish(&self, token: &Token) -> Result<Option<File>> {
         let undo = |made: Option<&File>| {
             // Ours only while the name is still the file we made.
             if let (Some(made), Ok(Some(there))) = (made, fs::lstat(&self.owner))
@@ -149,7 +151,7 @@ impl Lock {
             Ok(Some(file)) => file,
             Ok(None) => {
                 self.read_owner()?; // a planted link or FIFO is refused, not waited for
-                return Ok(false);
+                return Ok(None);
             }
             Err(e) => {
                 undo(None);
@@ -160,7 +162,7 @@ impl Lock {
             undo(Some(&file));
             return Err(self.failed(&self.owner, e));
         }
-        Ok(true)
+        Ok(Some(file))
     }
 
     /// Clears a stale lock, when it is one.
@@ -320,6 +322,9 @@ pub struct LockGuard {
     token: Token,
     /// Closing it lets go of the guard.
     guard: Option<File>,
+    /// The owner file as it was published. Closed before it is read again, so that
+    /// [`release`](LockGuard::release) never lacks a descriptor.
+    reserve: Option<File>,
     done: bool,
 }
 
@@ -359,6 +364,7 @@ impl LockGuard {
     /// When the owner file cannot be read, or the lock not be removed.
     pub fn release(mut self) -> Result<Released> {
         self.done = true;
+        self.reserve = None;
         self.lock.release(&self.token)
     }
 
@@ -377,6 +383,7 @@ impl LockGuard {
 impl Drop for LockGuard {
     fn drop(&mut self) {
         if !self.done {
+            self.reserve = None;
             let _ = self.lock.release(&self.token); // nobody to tell; it goes stale by itself
         }
     }

@@ -3,7 +3,7 @@
 use super::Places;
 use super::args::DrainArgs;
 use super::exit::{Exit, Status, say};
-use super::out::{Out, deliver};
+use super::out::{Out, deliver, say_foreign};
 use crate::mailbox::{Bounded, Limit, Mailbox};
 
 pub(super) fn run(args: DrainArgs, places: &Places) -> Result<Status, Exit> {
@@ -32,7 +32,10 @@ fn drain(mailbox: &Mailbox, limit: &Limit, out: &mut Out) -> Result<Status, Exit
         limit => mailbox.drain_some(limit)?,
     };
     match drained {
-        Bounded::Mail(claim) => deliver(mailbox, *claim, out)?,
+        Bounded::Mail(claim) => {
+            deliver(mailbox, *claim, out)?;
+            say_foreign(mailbox)?;
+        }
         Bounded::TooLarge { bytes } => {
             say(&format!(
                 "{}: the first message needs {bytes} bytes; nothing was handed over, raise --max-bytes",
@@ -40,10 +43,15 @@ fn drain(mailbox: &Mailbox, limit: &Limit, out: &mut Out) -> Result<Status, Exit
             ));
             return Ok(Status::No);
         }
-        Bounded::Nothing if mailbox.has_mail()? => say(&format!(
-            "{}: its mail is in the hands of another reader, and comes back if that one dies",
-            mailbox.title()
-        )),
+        Bounded::Nothing if mailbox.has_mail()? => {
+            say_foreign(mailbox)?;
+            if !mailbox.list_claims()?.names.is_empty() {
+                say(&format!(
+                    "{}: mail is in the hands of another reader, and comes back if that one dies",
+                    mailbox.title()
+                ));
+            }
+        }
         Bounded::Nothing => {}
     }
     Ok(Status::Yes)

@@ -106,6 +106,17 @@ fn say_damaged(mailbox: &Mailbox, damaged: usize) {
     }
 }
 
+/// Says what is in the claims directory and is no claim (CLAIM-8).
+pub(super) fn say_foreign(mailbox: &Mailbox) -> Result<(), Exit> {
+    for name in mailbox.list_claims()?.foreign {
+        let (title, name) = (mailbox.title(), name.display());
+        say(&format!(
+            "{title}: {name} among its claims is not one; look at it and move it away"
+        ));
+    }
+    Ok(())
+}
+
 /// Writes one line of an answer to stdout and flushes it.
 pub(super) fn answer(line: &str) -> Result<(), Exit> {
     let mut stdout = io::stdout().lock();

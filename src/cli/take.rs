@@ -3,7 +3,7 @@
 use super::Places;
 use super::args::TakeArgs;
 use super::exit::{Exit, Status};
-use super::out::{Out, deliver};
+use super::out::{Out, deliver, say_foreign};
 use crate::mailbox::Match;
 
 pub(super) fn run(args: TakeArgs, places: &Places) -> Result<Status, Exit> {
@@ -16,6 +16,7 @@ pub(super) fn run(args: TakeArgs, places: &Places) -> Result<Status, Exit> {
         let mailbox = mailbox.waiting(args.wait.time);
         if let Some(claim) = mailbox.take(&wanted)? {
             deliver(&mailbox, claim, &mut Out::new(args.format))?;
+            say_foreign(&mailbox)?;
             return Ok(Status::Yes);
         }
     }

@@ -18,6 +18,9 @@ pub(crate) const STALE: Duration = Duration::from_secs(30);
 /// Age at which a guarded claim is orphaned for a peer without guard (CLAIM-4).
 pub(crate) const GUARDED_CLAIM_STALE: Duration = Duration::from_secs(300);
 
+/// The greatest birth a claim can carry: 13 digits (CLAIM-2).
+pub(crate) const LAST_BIRTH: u64 = 9_999_999_999_999;
+
 /// How long a lock cleared by age keeps its steal marker (REC-6).
 pub(crate) const SETTLE: Duration = Duration::from_millis(500);
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::record::{Line, Record};
 use crate::format::token::ClaimName;
-use crate::format::{GUARDED_CLAIM_STALE, STALE};
+use crate::format::{GUARDED_CLAIM_STALE, LAST_BIRTH, STALE};
 use crate::lock::LockGuard;
 use crate::mailbox::Mailbox;
 use crate::mailbox::reader::{Lines, Seen};
@@ -138,7 +138,9 @@ impl Claims {
                 }
             };
             self.make_dir()?;
-            let birth = clock::unix_millis().max(self.newest_birth + 1);
+            let birth = clock::unix_millis()
+                .max(self.newest_birth + 1)
+                .min(LAST_BIRTH);
             if self.make_ours(&records, birth, flock, lock)? {
                 break;
             }

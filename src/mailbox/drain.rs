@@ -31,9 +31,9 @@ impl Mailbox {
         }
         // Fence (DRAIN-4): an appender that wrote into what we hold either was
         // acknowledged before this, or finds its token gone.
-        let mut released = lock.release()?;
-        while released == Released::Lost {
-            released = self.acquire(&signals)?.release()?;
+        if lock.release()? == Released::Lost {
+            // That we could publish anew says as much: no other token is in place.
+            let (Released::Held | Released::Lost) = self.acquire(&signals)?.release()?;
         }
         Ok((!claims.is_empty()).then(|| Claim::new(claims, 0)))
     }
