@@ -1,0 +1,29 @@
+//! How mbox is checked from outside: through its command line, its library and its
+//! files. One binary, so that it is linked once; `no_forgotten_file` sees to it that
+//! every file here is part of it.
+
+mod common;
+
+mod cli;
+
+mod acquire;
+mod append;
+mod drain;
+mod has;
+mod list;
+mod lock;
+mod peek;
+mod take;
+
+mod api;
+mod claims;
+mod compat;
+mod crash;
+mod docs;
+mod faults;
+mod no_forgotten_file;
+mod planted;
+mod recovery;
+mod shells;
+mod signals;
+mod strace;
