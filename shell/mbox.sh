@@ -41,6 +41,7 @@ fi
 
 __mbox_nl='
 '
+__mbox_sink=cat
 __mbox_d13='[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]'
 
 # ---------------------------------------------------------------- awk programs
@@ -72,8 +73,8 @@ function put(line,  i, c, k, n) {
 function take(line) {
   if (lines++) { bytes++; size += 2; print "\\n" }
   bytes += length(line)
-  if (bytes > max) { code = 101; exit }
-  if (!utf8(line)) { code = 102; exit }
+  if (bytes > max) { code = 101; exit code }
+  if (!utf8(line)) { code = 102; exit code }
   put(line)
 }
 BEGIN {
@@ -95,6 +96,15 @@ END {
   print tail "\n"
   exit 100
 }
+'
+
+# Bytes out of the output of od -tx1.
+__mbox_awk_hex='
+BEGIN {
+  ORS = ""
+  for (i = 0; i < 256; i++) byte[sprintf("%02x", i)] = sprintf("%c", i)
+}
+{ for (i = 1; i <= NF; i++) print byte[$i] }
 '
 
 # Everything that reads records. parse() decides what a record is ("Damaged
@@ -268,7 +278,7 @@ function emit(s) {
   }
   decode(member(s, "body")); print "\n"
 }
-function refuse(why) { print "mbox: line " NR " of stdin " why "\n" | "cat >&2"; bad = 1; exit }
+function refuse(why) { print "line " NR " of stdin " why "\n" | "cat >&3"; bad = 1; exit }
 BEGIN {
   ORS = ""
   for (k = 1; k < 256; k++) ord[sprintf("%c", k)] = k
@@ -294,8 +304,8 @@ mode == "raw" {
 }
 mode == "drain" { if (!dropped($0)) emit($0); next }
 mode == "peek" {
+  if ("__mbox_q_since" in ENVIRON && matches($0, "id", "__mbox_q_since")) { dropped($0); kept = 0; next }
   if (dropped($0)) next
-  if ("__mbox_q_since" in ENVIRON && ("id" in at) && unescape(member($0, "id")) "" == ENVIRON["__mbox_q_since"] "") { kept = 0; next }
   keep[++kept] = $0; next
 }
 mode == "ids" { if ("id" in at) print unescape(member($0, "id")) "\n"; next }
@@ -306,7 +316,7 @@ mode == "damaged" { next }
   if (k == 1 && mode == "chosen" || !k && mode == "rest") print $0 "\n"
 }
 END {
-  if (bad) { close("cat >&2"); exit 98 }
+  if (bad) { close("cat >&3"); exit 98 }
   if (!whole) exit 99
   if (upto) print from " " upto - from + 1 "\n"
   if (mode == "peek")
@@ -488,7 +498,7 @@ __mbox_others_write() {
 
 # Whether a file ends in a newline. read says so itself, and a NUL, which no
 # shell can hold, cannot pass for one.
-__mbox_ends_line() { command tail -c 1 -- "$1" 2>/dev/null | command read -r __mbox_byte; }
+__mbox_ends_line() { command tail -c 1 -- "$1" 2>/dev/null | command read -r __mbox_byte 2>/dev/null; }
 
 # Whether the numbers $1 and $2 are more than $3 apart. Ten digits do not fit
 # the 32 bits of mksh, so the first one is looked at apart.
@@ -527,11 +537,12 @@ __mbox_pipe() {
       __mbox_feed=$1 __mbox_program=$2
       shift 2
       export __mbox_pre __mbox_mid __mbox_post
+      # shellcheck disable=SC2086 # a command and its options
       {
-        "$__mbox_feed" 3>&- 4>&- | command tr '\000' '\377' 3>&- 4>&- | {
-          command awk -v nonce="$__mbox_nonce" "$@" "$__mbox_program" 4>&-
+        "$__mbox_feed" 2>/dev/null 3>&- 4>&- | command tr '\000' '\377' 2>/dev/null 3>&- 4>&- | {
+          command awk -v nonce="$__mbox_nonce" "$@" "$__mbox_program" 2>/dev/null 4>&-
           __mbox_put "awk $?" >&3
-        } | command cat 2>&3 >&4
+        } | command $__mbox_sink 2>&3 >&4
       } 3>&1
     )
     __mbox_wrote=$?
@@ -781,6 +792,7 @@ __mbox_recover() {
       # REC-4
       if __mbox_stat "$__mbox_S" && __mbox_far "$__mbox_mtime" "$__mbox_s" 30; then
         __mbox_rmdir "$__mbox_S" || [ ! -d "$__mbox_S" ] || __mbox_remove_tree "$__mbox_S"
+        __mbox_naps=-1   # judge again after one nap
       fi
       return 1
       ;;
@@ -852,10 +864,20 @@ __mbox_plain() {
   [ "${#1}" -le "$__mbox_max" ]
 }
 
+# yash replaces an argument that is not text of its locale by an empty one. As
+# a script it can be asked for what it was given, on Linux.
+__mbox_arguments_lost() {
+  [ -n "${YASH_VERSION-}" ] && [ -n "$__mbox_given" ] && [ -n "$__mbox_script" ] &&
+    [ -n "$(command tr -d '\000-\177' <"/proc/$$/cmdline" 2>/dev/null | command od -An -tx1)" ]
+}
+
 __mbox_feed_stdin() { command head -c "$((__mbox_max + 2))" && __mbox_put "$__mbox_nl$__mbox_nonce"; }
 __mbox_feed_body() { __mbox_put "$__mbox_body" && __mbox_put "$__mbox_nonce"; }
 __mbox_feed_raw() { command cat && __mbox_put "$__mbox_nl$__mbox_nonce"; }
-__mbox_feed_tmp() { command cat <"$__mbox_tmp" && __mbox_put "$__mbox_nonce"; }
+__mbox_feed_record() {
+  if [ -n "$__mbox_text" ]; then __mbox_put "$__mbox_text"; else command cat <"$__mbox_tmp"; fi &&
+    __mbox_put "$__mbox_nonce"
+}
 
 __mbox_encode() {
   if [ -n "$__mbox_given" ]; then
@@ -864,19 +886,50 @@ __mbox_encode() {
     __mbox_pipe __mbox_feed_stdin "$__mbox_awk_utf8$__mbox_awk_encode" -v max="$__mbox_max" -v strip=1
   fi || __mbox_got=1
 }
+__mbox_check_raw() {
+  __mbox_pipe __mbox_feed_raw "$__mbox_awk_utf8$__mbox_awk_records" -v mode=raw || __mbox_got=1
+  [ "$__mbox_got" != 98 ] || __mbox_say "${__mbox_err%%"$__mbox_nl"*}; nothing was appended"
+}
+
+# Keeps what $1 prints in __mbox_text, less its last newline, and its awk's
+# status in __mbox_got. In a variable, because there must be no temporary
+# before all is checked. yash loses bytes that are not text of its locale: it
+# keeps them in hexadecimal.
+__mbox_hold() {
+  __mbox_text=$(
+    if [ -n "${YASH_VERSION-}" ]; then __mbox_sink='od -An -v -tx1'; fi
+    "$1"
+    __mbox_put "$__mbox_nl$__mbox_got"
+  )
+  __mbox_got=${__mbox_text##*"$__mbox_nl"}
+  __mbox_text=${__mbox_text%"$__mbox_nl"*} __mbox_text=${__mbox_text%"$__mbox_nl"}
+}
+# Makes of it what can go out in one write(2): up to the smallest buffer of a
+# printf in __mbox_text, anything longer in the file __mbox_tmp.
+__mbox_ready() {
+  [ "${#__mbox_text}" -gt 1000 ] || [ -n "${YASH_VERSION-}" ] || return 0
+  __mbox_temporary || return
+  if [ -n "${YASH_VERSION-}" ]; then
+    __mbox_put "$__mbox_text" | command awk "$__mbox_awk_hex" | command cat
+  else
+    __mbox_put "$__mbox_text"
+  fi 2>/dev/null >"$__mbox_tmp" || {
+    __mbox_fail 74 "cannot write $__mbox_tmp; see whether the disk is full: nothing was appended"
+    return
+  }
+  __mbox_text=
+}
 
 # Format (APP-1): the text to write is in __mbox_text, or, when that is empty,
 # in the file __mbox_tmp.
 __mbox_format() {
   __mbox_text= __mbox_tmp=
   if [ -n "$__mbox_o_raw" ]; then
-    __mbox_nonce && __mbox_temporary || return
-    __mbox_pipe __mbox_feed_raw "$__mbox_awk_utf8$__mbox_awk_records" -v mode=raw >"$__mbox_tmp" || {
-      __mbox_fail 74 "cannot write $__mbox_tmp: $__mbox_err; nothing was appended"
-      return
-    }
+    __mbox_nonce || return
+    __mbox_hold __mbox_check_raw
     case $__mbox_got in
-      100|101) return 0 ;;
+      100) return 0 ;;                                                # blank lines only
+      101) __mbox_ready; return ;;
       98) return 65 ;;
     esac
     __mbox_fail 74 "cannot read stdin; nothing was appended"
@@ -890,40 +943,27 @@ __mbox_format() {
       while :; do case $__mbox_max in 0?*) __mbox_max=${__mbox_max#0} ;; *) break ;; esac; done
       ;;
   esac
-  __mbox_id=$__mbox_o_id
-  if [ -z "$__mbox_id" ]; then
+  __mbox_message=$__mbox_o_id
+  if [ -z "$__mbox_message" ]; then
     __mbox_hex || return
-    __mbox_id=$__mbox_x
+    __mbox_message=$__mbox_x
   fi
   __mbox_now
-  __mbox_pre="{\"schema_version\":1,\"id\":\"$__mbox_id\",\"body\":\""
+  __mbox_pre="{\"schema_version\":1,\"id\":\"$__mbox_message\",\"body\":\""
   __mbox_mid="\",\"enqueued_at\":$__mbox_s,\"body_bytes\":"
   __mbox_post=",\"origin\":\"peer\"${__mbox_o_from:+,\"from_session_id\":\"$__mbox_o_from\"}${__mbox_o_request_id:+,\"request_id\":\"$__mbox_o_request_id\"}${__mbox_o_reply_to:+,\"reply_to\":\"$__mbox_o_reply_to\"}${__mbox_o_source:+,\"source_message_id\":\"$__mbox_o_source\"}}"
+  if [ -z "$__mbox_body" ] && __mbox_arguments_lost; then
+    __mbox_fail 65 "yash in this locale lost the body, which is not text to it; nothing was appended: use a UTF-8 locale or stdin"
+    return
+  fi
   if [ -n "$__mbox_given" ] && __mbox_plain "$__mbox_body"; then
     __mbox_text=$__mbox_pre$__mbox_body$__mbox_mid${#__mbox_body}$__mbox_post
     return 0
   fi
   __mbox_nonce || return
-  if [ -n "${YASH_VERSION-}" ]; then
-    # yash loses bytes that are not text of its locale: keep them in files
-    __mbox_temporary || return
-    __mbox_encode >"$__mbox_tmp"
-  else
-    __mbox_text=$(__mbox_encode && __mbox_put "$__mbox_got")
-    __mbox_got=${__mbox_text##*"$__mbox_nl"} __mbox_text=${__mbox_text%"$__mbox_nl"*}
-  fi
+  __mbox_hold __mbox_encode
   case $__mbox_got in
-    100)
-      # one write(2) is sure up to the smallest stdio buffer
-      [ "${#__mbox_text}" -gt 1000 ] || return 0
-      __mbox_temporary || return
-      { __mbox_put "$__mbox_text" >"$__mbox_tmp"; } 2>/dev/null || {
-        __mbox_fail 74 "cannot write $__mbox_tmp; see whether the disk is full: nothing was appended"
-        return
-      }
-      __mbox_text=
-      return 0
-      ;;
+    100) __mbox_ready ;;
     101) __mbox_fail 65 "the body is over $__mbox_max bytes; nothing was appended to $__mbox_B: send less, or raise MBOX_MAX_BODY" ;;
     102) __mbox_fail 65 "the body has a NUL byte or is not valid UTF-8; nothing was appended to $__mbox_B: encode it first" ;; # MSG-4
     103) __mbox_fail 65 "the record would be over 1048576 bytes; nothing was appended to $__mbox_B: send less" ;;
@@ -1003,9 +1043,9 @@ __mbox_verb_append() {
   done
   __mbox_rc=0
   if [ -z "$__mbox_o_raw" ]; then
-    __mbox_answer "$__mbox_id" || __mbox_rc=$?
+    __mbox_answer "$__mbox_message" || __mbox_rc=$?
   else
-    __mbox_pipe __mbox_feed_tmp "$__mbox_awk_utf8$__mbox_awk_records" -v mode=ids ||
+    __mbox_pipe __mbox_feed_record "$__mbox_awk_utf8$__mbox_awk_records" -v mode=ids ||
       [ -z "$__mbox_err" ] || __mbox_say "cannot write to stdout: $__mbox_err"
     [ "$__mbox_wrote:${__mbox_got%?}" = 0:10 ] || __mbox_rc=74
   fi
@@ -1758,9 +1798,9 @@ __mbox_enter() {
   export LC_ALL
   # a closed descriptor would be given to the next file opened
   __mbox_closed=
-  { { :; } <&0; } 2>/dev/null || exec </dev/null
-  { { :; } >&2; } 2>/dev/null || exec 2>/dev/null
-  { { :; } >&1; } 2>/dev/null || { __mbox_closed=1; exec 1</dev/null; }
+  { { :; } 3<&0; } 2>/dev/null || exec </dev/null
+  { { :; } 3>&2; } 2>/dev/null || exec 2>/dev/null
+  { { :; } 3>&1; } 2>/dev/null || { __mbox_closed=1; exec 1</dev/null; }
   # write errors and not death: a full file-size limit, a reader that left
   command trap '' PIPE
   command trap '' XFSZ 2>/dev/null
