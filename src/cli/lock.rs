@@ -1,7 +1,5 @@
 //! `mbox lock MAILBOX -- CMD`: a command under the lock, for as long as it takes.
 
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc;
 use std::time::Instant;
 
@@ -12,6 +10,7 @@ use super::args::LockArgs;
 use super::exit::{Exit, Status, say};
 use crate::format::RENEW;
 use crate::lock::{LockGuard, Released};
+use crate::sys::process::{Ended, Running};
 use crate::sys::signals::{self, Deferred, Taken};
 
 pub(super) fn run(args: LockArgs, places: &Places) -> Result<Status, Exit> {
@@ -19,19 +18,19 @@ pub(super) fn run(args: LockArgs, places: &Places) -> Result<Status, Exit> {
     let signals = Deferred::begin();
     let lock = mailbox.acquire_for_command(&signals)?;
     let taken = Taken::begin().map_err(|e| Exit::of(74, format!("cannot block signals: {e}")))?;
-    let (program, arguments) = args.command.split_first().expect("clap requires one");
-    let mut child = Command::new(program).args(arguments).spawn().map_err(|e| {
+    let command = Running::start(&args.command).map_err(|e| {
+        let program = args.command[0].display(); // clap requires one
         let code = if e.kind() == std::io::ErrorKind::NotFound {
             127
         } else {
             126
         };
-        Exit::of(code, format!("cannot run {}: {e}", program.display()))
+        Exit::of(code, format!("cannot run {program}: {e}"))
     })?;
-    let (status, ended_by) = std::thread::scope(|scope| {
+    let (ended, ended_by) = std::thread::scope(|scope| {
         let (done, is_done) = mpsc::channel::<()>();
         scope.spawn(|| keep_young(&lock, is_done));
-        let waited = wait(&mut child, &taken);
+        let waited = wait(&command, &taken);
         drop(done);
         waited
     })?;
@@ -45,10 +44,10 @@ pub(super) fn run(args: LockArgs, places: &Places) -> Result<Status, Exit> {
             mailbox.title()
         )));
     }
-    let code = status
-        .code()
-        .or(status.signal().map(|signal| 128 + signal))
-        .unwrap_or(70);
+    let code = match ended {
+        Ended::Exited(code) => code,
+        Ended::BySignal(signal) => 128 + signal as i32,
+    };
     Ok(Status::Of(
         u8::try_from(code & 0xff).expect("masked to a byte"),
     ))
@@ -69,21 +68,21 @@ fn keep_young(lock: &LockGuard, is_done: mpsc::Receiver<()>) {
     }
 }
 
-/// Waits for the child. SIGTERM and SIGHUP are passed on to it; SIGINT reaches it from
+/// Waits for the command. SIGTERM and SIGHUP are passed on to it; SIGINT reaches it from
 /// the terminal by itself. Returns the signal this process then has to die by.
-fn wait(child: &mut Child, taken: &Taken) -> Result<(ExitStatus, Option<Signal>), Exit> {
+fn wait(command: &Running, taken: &Taken) -> Result<(Ended, Option<Signal>), Exit> {
     let failed = |e: std::io::Error| Exit::of(74, format!("cannot wait for the command: {e}"));
     let mut ended_by = None;
     loop {
-        if let Some(status) = child.try_wait().map_err(failed)? {
-            return Ok((status, ended_by));
+        if let Some(ended) = command.try_wait().map_err(failed)? {
+            return Ok((ended, ended_by));
         }
         match taken.next().map_err(failed)? {
             Signal::SIGCHLD => {}
             signal => {
                 ended_by = Some(signal);
                 if signal != Signal::SIGINT {
-                    signals::send(child, signal).map_err(failed)?;
+                    command.send(signal).map_err(failed)?;
                 }
             }
         }

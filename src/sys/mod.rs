@@ -4,4 +4,5 @@ pub(crate) mod clock;
 pub(crate) mod fs;
 pub(crate) mod guard;
 pub(crate) mod limits;
+pub(crate) mod process;
 pub(crate) mod signals;

@@ -10,10 +10,32 @@ use std::thread::JoinHandle;
 
 use nix::sys::pthread::pthread_kill;
 use nix::sys::signal::{SigSet, Signal};
-use nix::unistd::Pid;
 
 /// Signals that ask a process to end.
 const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+
+/// The mask that a command run by this process has: what is held back here is for this
+/// process alone.
+pub(super) fn mask_for_commands() -> nix::Result<SigSet> {
+    let mut mask = SigSet::thread_get_mask()?;
+    for signal in ENDING.into_iter().chain([Signal::SIGCHLD, Signal::SIGXFSZ]) {
+        mask.remove(signal);
+    }
+    Ok(mask)
+}
+
+/// The ending signals that this process does not ignore. One that was ignored from the
+/// start (`nohup`, a background job of a script) must not be taken by a wait: it would
+/// count as arrived. Told by Linux only; elsewhere none counts as ignored.
+fn ending_and_not_ignored() -> SigSet {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status
+        .lines()
+        .find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok())
+        .unwrap_or(0);
+    let is_ignored = |signal: &Signal| ignored >> (*signal as u32 - 1) & 1 == 1;
+    ENDING.into_iter().filter(|s| !is_ignored(s)).collect()
+}
 
 /// While it lives, SIGINT, SIGTERM and SIGHUP wait, for this thread (CLI-6).
 pub(crate) struct Deferred {
@@ -81,7 +103,7 @@ impl Watch {
     pub(crate) fn begin(undo: impl FnOnce() + Send + 'static) -> Option<Watch> {
         let deferred = Deferred::begin(); // inherited by the thread
         SigSet::from(STOP).thread_block().ok()?;
-        let mut watched = ending();
+        let mut watched = ending_and_not_ignored();
         watched.add(STOP);
         let watch = move || match watched.wait() {
             Ok(STOP) | Err(_) => {}
@@ -117,7 +139,7 @@ pub(crate) struct Taken(SigSet);
 
 impl Taken {
     pub(crate) fn begin() -> io::Result<Taken> {
-        let mut set = ending();
+        let mut set = ending_and_not_ignored();
         set.add(Signal::SIGCHLD);
         set.thread_block()?;
         Ok(Taken(set))
@@ -127,12 +149,6 @@ impl Taken {
     pub(crate) fn next(&self) -> io::Result<Signal> {
         Ok(self.0.wait()?)
     }
-}
-
-/// Sends `signal` to a child that was not waited for yet.
-pub(crate) fn send(child: &std::process::Child, signal: Signal) -> io::Result<()> {
-    let pid = i32::try_from(child.id()).expect("the kernel's process ids fit");
-    Ok(nix::sys::signal::kill(Pid::from_raw(pid), signal)?)
 }
 
 /// Ends this process by `signal`, which must be one that is not ignored or handled.

@@ -1,0 +1,69 @@
+//! Running a command whose signals are its own.
+//!
+//! `std::process` hands its child the signal mask of the calling thread. Here signals
+//! are held back while the lock is held, and must not be for the command.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawnp};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::signals;
+
+/// A command that was started and not waited for yet.
+pub(crate) struct Running(Pid);
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ended {
+    Exited(i32),
+    BySignal(Signal),
+}
+
+impl Running {
+    /// Runs `command`, looked up in PATH, with the streams and the environment of this
+    /// process and no signal held back.
+    pub(crate) fn start(command: &[OsString]) -> io::Result<Running> {
+        let words = command.iter().map(|word| c_string(word));
+        let words = words.collect::<io::Result<Vec<_>>>()?;
+        let variables = std::env::vars_os().map(|(key, value)| {
+            let variable = [key.into_vec(), b"=".to_vec(), value.into_vec()].concat();
+            c_string(&OsString::from_vec(variable))
+        });
+        let variables = variables.collect::<io::Result<Vec<_>>>()?;
+        let mut how = PosixSpawnAttr::init()?;
+        how.set_flags(
+            PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF,
+        )?;
+        how.set_sigmask(&signals::mask_for_commands()?)?;
+        // Rust ignores it, and a command expects to die by it.
+        how.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?;
+        let program = words.first().expect("a command has a program");
+        let as_it_is = PosixSpawnFileActions::init()?;
+        Ok(Running(posix_spawnp(
+            program, &as_it_is, &how, &words, &variables,
+        )?))
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn try_wait(&self) -> io::Result<Option<Ended>> {
+        Ok(match waitpid(self.0, Some(WaitPidFlag::WNOHANG))? {
+            WaitStatus::Exited(_, code) => Some(Ended::Exited(code)),
+            WaitStatus::Signaled(_, signal, _) => Some(Ended::BySignal(signal)),
+            _ => None,
+        })
+    }
+
+    /// Sends it a signal; it must not have been waited for.
+    pub(crate) fn send(&self, signal: Signal) -> io::Result<()> {
+        Ok(kill(self.0, signal)?)
+    }
+}
+
+fn c_string(word: &OsStr) -> io::Result<CString> {
+    Ok(CString::new(word.as_bytes())?)
+}
