@@ -150,8 +150,8 @@ impl Lock {
         let mut file = match fs::create_new(&self.owner) {
             Ok(Some(file)) => file,
             Ok(None) => {
-                self.read_owner()?; // a planted link or FIFO is refused, not waited for
-                return Ok(None);
+                // A planted link or FIFO is refused, not waited for, and D was ours.
+                return self.read_owner().map(|_| None).inspect_err(|_| undo(None));
             }
             Err(e) => {
                 undo(None);
