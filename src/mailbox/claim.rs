@@ -60,6 +60,7 @@ pub(crate) struct Listing {
 impl Mailbox {
     /// The claims there are now.
     pub(crate) fn list_claims(&self) -> Result<Listing> {
+        self.has_claims()?; // refuses a link to a directory (FILE-2)
         let entries = fs::list(&self.claims).map_err(|e| Error::io(OP, &self.claims, e))?;
         let mut listing = Listing {
             names: Vec::new(),
