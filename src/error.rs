@@ -61,7 +61,10 @@ impl Error {
     pub(crate) fn io(op: &'static str, path: &Path, source: io::Error) -> Error {
         use nix::errno::Errno;
         let (kind, next_step) = match source.raw_os_error().map(Errno::from_raw) {
-            Some(Errno::ELOOP) => return Error::unsafe_file(op, path),
+            // A link, a directory, a socket (FILE-2, FILE-3)
+            Some(Errno::ELOOP | Errno::EISDIR | Errno::ENXIO) => {
+                return Error::unsafe_file(op, path);
+            }
             Some(Errno::EACCES | Errno::EPERM | Errno::EROFS) => {
                 (ErrorKind::Refused, "check who owns it and its permissions")
             }

@@ -74,7 +74,11 @@ impl Root {
         }
         let mut names = std::collections::BTreeSet::new();
         for entry in WalkDir::new(&dir).min_depth(1).max_depth(1) {
-            let entry = entry.map_err(|e| Error::io(OP, &dir, e.into()))?;
+            let entry = entry.map_err(|e| {
+                // The system's own error, not walkdir's words around it.
+                let e = e.into_io_error();
+                Error::io(OP, &dir, e.expect("links are not followed, so no loops"))
+            })?;
             let Some(file) = entry.file_name().to_str() else {
                 continue;
             };
