@@ -66,3 +66,8 @@ pub use mailbox::{
     Append, Bounded, Claim, Delivered, Limit, Mailbox, Match, Messages, Peek, Peeked,
 };
 pub use root::{Root, resolve};
+
+/// The examples of the README, run as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
