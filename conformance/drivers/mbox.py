@@ -271,10 +271,7 @@ class Mailbox:
 
     def check(self):
         """Refuse what is unsafe, before anything is changed."""
-        if self.root is None:                                  # ROOT-4, by path
-            if not stat.S_ISDIR(os.stat(self.dir).st_mode):
-                raise NotADirectoryError(errno.ENOTDIR, "Not a directory", self.dir)
-        else:                                                  # ROOT-4, by name
+        if self.root is not None:                              # ROOT-4, by name
             for path in (self.root, self.dir):
                 st = lstat(path)
                 if st is None:
@@ -300,8 +297,11 @@ class Mailbox:
             self.check()
 
     def looks_empty(self):                                     # DRAIN-1, HAS-1
-        st = lstat(self.path)
-        return (st is None or st.st_size == 0) and lstat(self.claims) is None
+        def no_records():
+            st = lstat(self.path)
+            return st is None or st.st_size == 0
+        # Again: a take may put mail back between the first look and the second.
+        return no_records() and lstat(self.claims) is None and no_records()
 
 
 # --- Records -----------------------------------------------------------------------
@@ -720,14 +720,11 @@ class Claims:
         self.mine.sort(key=lambda claim: in_order(claim.name))
         return True
 
-    def claim(self, lock, even_empty=False):                           # DRAIN-3
-        """Rename B to a claim.  False: B is in the hands of another reader.
-
-        An empty B stays, but Take moves it too: it would be in the way of Put back.
-        """
+    def claim(self, lock):                                             # DRAIN-3
+        """Rename B to a claim."""
         while True:
             st = lstat(self.box.path)
-            if st is None or st.st_size == 0 and not (even_empty and self.mine):
+            if st is None:
                 break
             need_file(self.box.path, st)
             make_directory(self.box.claims)
@@ -737,15 +734,13 @@ class Claims:
                 if fd is None:
                     if lstat(self.box.path) is None:
                         continue
-                    self.passed_over = True
-                    return False
+                    raise Fail(BUSY, self.box.path, ": locked by another program; try again")
             births = [birth_of(name) for name in claims_in(self.box)]  # CLAIM-2
             birth = min(max([milliseconds()] + [b + 1 for b in births]), 9999999999999)
             if self.rename(self.box.path, claim_name(birth, lock), fd):
-                return True
+                return
         if not self.mine:
             remove_if_empty(self.box.claims)
-        return True
 
     def read(self):                                                    # DRAIN-5
         """(claim, line, record or None), to the end, in order of birth."""
@@ -809,7 +804,7 @@ class Damage:
 
 
 class Seen:
-    """The ids of the last records delivered (DRAIN-7)."""
+    """The message ids of the last records delivered (DRAIN-7)."""
 
     def __init__(self, limit=None):
         import collections
@@ -821,7 +816,7 @@ class Seen:
     def repeats(self, record):
         """Whether its id was delivered already; if not, it is from now on."""
         key = text_of(record, "id")
-        if key is None:
+        if key is None or not re.fullmatch("[0-9a-f]{16}", key):
             return False
         if key in self.ids:
             return True
@@ -1001,12 +996,10 @@ def take(box, new_choice, out, wait):
             choice = new_choice()
             with signals_held(), Lock(box, wait) as lock:              # Acquire
                 claims.adopt(lock)                                     # Adopt
-                free = claims.claim(lock, even_empty=True)             # Claim
+                claims.claim(lock)                                     # Claim
                 if not claims.mine:
                     break
-                if not free:
-                    raise Fail(BUSY, box.path, ": in the hands of another reader; try again")
-                if not lock.owned():                                   # Fence
+                if not lock.owned():                                   # Fence, TAKE-7
                     continue
                 done = Split(box, lock, claims).run(choice)
         count = deliver(box, claims, out)
@@ -1321,8 +1314,10 @@ def verb_append(args, options):
 def message(body, options):
     """The line of a message: key order and escapes of MSG-1 and MSG-2."""
     import json
-    most = os.environb.get(b"MBOX_MAX_BODY", b"")                      # MSG-3
-    most = int(most[-18:]) if re.fullmatch(rb"[0-9]{1,18}", most) else MAX_BODY
+    most = environment(b"MBOX_MAX_BODY")                               # MSG-3
+    if most is not None and not re.fullmatch(rb"[0-9]{1,18}", most):
+        raise usage("MBOX_MAX_BODY is not a number: ", most)
+    most = MAX_BODY if most is None else int(most)
     if body:
         body = body[0]
     else:                                                              # APPEND-1
