@@ -245,6 +245,7 @@ impl Model {
         let mut chosen = Ids(0);
         match me.job {
             _ if me.read.is_empty() => {}
+            Job::VainTake => {}
             Job::TakeLast => chosen.add(me.read.get(me.read.len() - 1)),
             _ => chosen.add(me.read.get(0)),
         }

@@ -63,6 +63,23 @@ impl Model {
                     _ => Pc::List,
                 };
             }
+            Pc::UndoLook => {
+                n.peers[p].pc = if me.made_owner {
+                    Pc::UndoOwner
+                } else {
+                    Pc::UndoDir
+                };
+            }
+            Pc::UndoOwner => {
+                n.unlink_owner();
+                n.peers[p].pc = Pc::UndoDir;
+            }
+            Pc::UndoDir => {
+                n.remove_lock();
+                n.peers[p].made_owner = false;
+                n.peers[p].phase = Phase::Failed;
+                self.close_guard(n, p);
+            }
             Pc::ObserveToken => {
                 self.observe_token(n, p);
                 n.peers[p].pc = Pc::ObserveDir;
@@ -138,8 +155,9 @@ impl Model {
                 n.peers[p].pc = Pc::ClearDir;
             }
             Pc::ClearDir => {
+                let is_old = me.by_age || (n.lock.is_old && self.is(Mutation::SettleWhenOld));
                 n.remove_lock();
-                if me.by_age && !is_legacy && !self.is(Mutation::NoSettle) {
+                if is_old && !is_legacy && !self.is(Mutation::NoSettle) {
                     let mut waits = 0;
                     for (q, peer) in n.peers.iter().enumerate() {
                         if q != p && peer.life == Life::Runs && peer.pc.is_in_window() {
@@ -179,9 +197,13 @@ impl Model {
     /// ACQ-2: D is old, or absent at the deadline.
     fn may_go_on_without_guard(&self, n: &State) -> bool {
         let holder = &n.peers[usize::from(n.guard)];
-        let may_pass = self.mix.is_hasty || holder.life == Life::Stalled;
-        !self.is(Mutation::NoGoingOn)
-            && ((n.lock.is_there && n.lock.is_old) || (!n.lock.is_there && may_pass))
+        let is_frozen = holder.life == Life::Stalled;
+        let may_go_on = if n.lock.is_there {
+            n.lock.is_old && (is_frozen || !self.is(Mutation::PatientAtGuard))
+        } else {
+            is_frozen || self.mix.is_hasty
+        };
+        may_go_on && !self.is(Mutation::NoGoingOn)
     }
 
     pub fn observe_token(&self, n: &mut State, p: usize) {

@@ -2,24 +2,24 @@
 //!
 //! A word for each process, its kind (R, M, L) and its jobs: a append, d drain, f drain
 //! that fails and gives up, t bounded drain of one, k take of the last, g bounded drain
-//! that fails and gives up. Then options: `crashes=N`, `stalls=N`, `initial=N` messages
+//! that fails and gives up, n take that finds nothing any more. Then options: `crashes=N`, `stalls=N`, `initial=N` messages
 //! in B, `exclusive=N` crashes through which one holder is demanded, `slow` guarded
-//! readers, `patient`: the deadline for the guard passes only beside a frozen holder.
+//! readers, `full`: a token may not be published for want of space, `patient`: the deadline for the guard passes only beside a frozen holder.
 
 use crate::rules::Mix;
 use crate::state::{Job, Kind, PEERS};
 
 pub fn parse(text: &str) -> Result<Mix, String> {
     let mut mix = Mix {
-        name: text.to_owned(),
         peers: Vec::new(),
         initial: 0,
         crashes: 0,
         stalls: 0,
-        exclusive: u8::MAX,
+        exclusive: 1,
         is_slow: false,
         is_ordered: false,
         is_hasty: true,
+        is_full: false,
     };
     for word in text.split_whitespace() {
         let number = |value: &str, most: u8| match value.parse() {
@@ -28,6 +28,7 @@ pub fn parse(text: &str) -> Result<Mix, String> {
         };
         match word.split_once(['=', ':']) {
             None if word == "slow" => mix.is_slow = true,
+            None if word == "full" => mix.is_full = true,
             None if word == "patient" => mix.is_hasty = false,
             Some(("crashes", value)) => mix.crashes = number(value, 3)?,
             Some(("stalls", value)) => mix.stalls = number(value, 2)?,
@@ -41,10 +42,6 @@ pub fn parse(text: &str) -> Result<Mix, String> {
     }
     if mix.peers.is_empty() {
         return Err("a mix needs a process".into());
-    }
-    if mix.exclusive == u8::MAX {
-        let all_guarded = mix.peers.iter().all(|peer| peer.0 == Kind::WithGuard);
-        mix.exclusive = if all_guarded { 3 } else { 1 };
     }
     // Order is promised where one process reads (spec/rationale.md, "Order").
     let readers = mix
@@ -78,7 +75,8 @@ fn parse_jobs(text: &str) -> Result<Vec<Job>, String> {
             't' => Ok(Job::TakeFirst),
             'k' => Ok(Job::TakeLast),
             'g' => Ok(Job::FailingTake),
-            _ => Err(format!("{letter}: a, d, f, t, k or g")),
+            'n' => Ok(Job::VainTake),
+            _ => Err(format!("{letter}: a, d, f, t, k, g or n")),
         })
         .collect();
     let jobs = jobs?;

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
+use crate::faults::Action;
 use crate::rules::Model;
-use crate::search::fingerprint;
+use crate::search::{Moved, fingerprint};
 use crate::state::*;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,17 +21,20 @@ pub enum Property {
     TwoHolders,
     /// A fresh process does not get through, or not everything reaches it.
     Wedge,
+    /// All is done, without a fault, and something is left that should not be.
+    Litter,
     /// A dead holder of the guard costs more than milliseconds.
     Slow,
 }
 
-pub const ALL: [Property; 7] = [
+pub const ALL: [Property; 8] = [
     Property::Lost,
     Property::Unsent,
     Property::Twice,
     Property::Order,
     Property::TwoHolders,
     Property::Wedge,
+    Property::Litter,
     Property::Slow,
 ];
 
@@ -43,6 +47,7 @@ impl Property {
             Property::Order => "order",
             Property::TwoHolders => "two holders",
             Property::Wedge => "wedge",
+            Property::Litter => "litter",
             Property::Slow => "slow recovery",
         }
     }
@@ -96,12 +101,19 @@ impl Checks {
                 return Some(Property::TwoHolders);
             }
         }
+        if has(Property::Litter) && is_calm_end(state) {
+            let is_locked = state.lock.is_there || state.owner != Owner::Absent;
+            let is_idle = state.has_claims_dir && state.count == 0; // HAS-1 says yes for ever
+            if is_locked || state.steal.is_there || state.guard != NOBODY || is_idle {
+                return Some(Property::Litter);
+            }
+        }
         if (!has(Property::Wedge) && !has(Property::Slow)) || missing != 0 {
             return None;
         }
         if has(Property::Slow) && is_calm_end(state) {
             // CLAIM-7: whoever comes next need not wait.
-            let next = fresh(model, *state, Kind::WithoutGuard, Job::Drain, false);
+            let next = fresh(model, *state, Kind::WithoutGuard, Job::Drain, false, None);
             if next.is_none_or(|next| next.acknowledged & !next.delivered != 0) {
                 return Some(Property::Slow);
             }
@@ -150,7 +162,7 @@ fn is_calm_end(state: &State) -> bool {
 
 fn gets_through(model: &Model, mut state: State, row: &[(Kind, Job)]) -> bool {
     for &(kind, job) in row {
-        let Some(next) = fresh(model, state, kind, job, true) else {
+        let Some(next) = fresh(model, state, kind, job, true, None) else {
             return false;
         };
         state = next;
@@ -173,11 +185,18 @@ fn is_recovered_at_once(model: &Model, state: &State) -> bool {
     !is_ready
         || state.steal.is_there
         || state.guard != NOBODY
-        || fresh(model, *state, Kind::WithGuard, Job::Drain, false).is_some()
+        || fresh(model, *state, Kind::WithGuard, Job::Drain, false, None).is_some()
 }
 
 /// A process that was not there before does one job alone; `None` when it does not end.
-fn fresh(model: &Model, mut state: State, kind: Kind, job: Job, ages: bool) -> Option<State> {
+fn fresh(
+    model: &Model,
+    mut state: State,
+    kind: Kind,
+    job: Job,
+    ages: bool,
+    mut path: Option<&mut Vec<Moved>>,
+) -> Option<State> {
     let p = state
         .peers
         .iter()
@@ -188,10 +207,54 @@ fn fresh(model: &Model, mut state: State, kind: Kind, job: Job, ages: bool) -> O
         if ages {
             model.age_all(&mut state);
         }
-        state = model.step(&state, p, 0)?.state;
+        let after = model.step(&state, p, 0)?.state;
+        if let Some(path) = &mut path {
+            path.push(Moved {
+                action: Action::Step(p as u8, 0),
+                before: state,
+                after,
+            });
+        }
+        state = after;
         if state.peers[p].pc == Pc::Done {
             return Some(state);
         }
     }
     None
+}
+
+/// What happens to fresh processes once those who run are dead, up to where it is plain
+/// that one does not get through; empty when all do.
+pub fn explain(model: &Model, state: &State) -> Vec<Moved> {
+    const PLAIN: usize = 60;
+    let mut path = Vec::new();
+    let mut left = *state;
+    for is_everybody in [false, true] {
+        for p in 0..PEERS {
+            let peer = &left.peers[p];
+            if peer.pc != Pc::Done && (is_everybody || peer.life == Life::Runs) {
+                let after = model.kill(&left, p);
+                path.push(Moved {
+                    action: Action::Crash(p as u8),
+                    before: left,
+                    after,
+                });
+                left = after;
+            }
+        }
+        for row in FRESH {
+            if !gets_through(model, left, row) {
+                let mut state = left;
+                for &(kind, job) in row {
+                    match fresh(model, state, kind, job, true, Some(&mut path)) {
+                        Some(next) => state = next,
+                        None => break,
+                    }
+                }
+                path.truncate(PLAIN);
+                return path;
+            }
+        }
+    }
+    Vec::new()
 }

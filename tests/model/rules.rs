@@ -10,7 +10,6 @@ use crate::state::*;
 /// What a mix is made of; see `mixes`.
 #[derive(Clone)]
 pub struct Mix {
-    pub name: String,
     pub peers: Vec<(Kind, Vec<Job>)>,
     /// Messages that are in B, acknowledged, when it begins.
     pub initial: u8,
@@ -25,6 +24,8 @@ pub struct Mix {
     /// ACQ-2: whether the deadline can pass while D is absent and the holder of the guard
     /// is only slow.
     pub is_hasty: bool,
+    /// The disk may be full when a token is published (ACQ-5).
+    pub is_full: bool,
 }
 
 pub struct Model {
@@ -49,16 +50,9 @@ impl Model {
         let mut broke = None;
         let me = state.peers[p];
         if choice == 1 {
-            // DRAIN-9: busy, with claims in hand.
-            let waits = matches!(me.pc, Pc::Guard | Pc::Gate);
-            if !(waits && me.job.fails() && me.held != 0) {
+            if !self.other_way(&mut n, p, &me) {
                 return None;
             }
-            if me.is_guarded {
-                n.guard = NOBODY;
-            }
-            n.peers[p].pc = Pc::GiveUp;
-            self.skip_idle(&mut n, p);
         } else if !self.call(&mut n, p, &me, &mut broke) {
             return None;
         }
@@ -76,6 +70,24 @@ impl Model {
         }
     }
 
+    /// The second way a call can go; false when there is none.
+    fn other_way(&self, n: &mut State, p: usize, me: &Process) -> bool {
+        let is_ours = me.kind != Kind::Legacy;
+        match me.pc {
+            Pc::Guard | Pc::Gate if me.job.fails() && me.held != 0 => {
+                // DRAIN-9: busy, with claims in hand.
+                if n.guard == p as u8 {
+                    n.guard = NOBODY;
+                }
+                n.peers[p].pc = Pc::GiveUp;
+            }
+            Pc::PublishCreate if self.mix.is_full && is_ours => n.peers[p].pc = Pc::UndoDir,
+            Pc::PublishWrite if self.mix.is_full && is_ours => n.peers[p].pc = Pc::UndoLook,
+            _ => return false,
+        }
+        true
+    }
+
     /// False: it waits.
     fn call(&self, n: &mut State, p: usize, me: &Process, broke: &mut Option<Property>) -> bool {
         match me.pc {
@@ -85,7 +97,7 @@ impl Model {
                 self.open(n, p);
                 self.acquire(n, p);
             }
-            pc if pc >= Pc::Guard && pc <= Pc::PublishWrite => {
+            pc if pc >= Pc::Guard && pc <= Pc::UndoDir => {
                 return self.lock_call(n, p, me);
             }
             Pc::Open => {
@@ -176,7 +188,7 @@ impl Model {
         n.peers[p].fd = FD_RECORDS;
     }
 
-    fn close_guard(&self, n: &mut State, p: usize) {
+    pub fn close_guard(&self, n: &mut State, p: usize) {
         if n.peers[p].is_guarded {
             n.peers[p].pc = Pc::CloseGuard;
         } else {
@@ -189,6 +201,8 @@ impl Model {
         let me = n.peers[p];
         n.peers[p].phase = Phase::Work;
         match (me.job, me.phase) {
+            (_, Phase::Failed) if me.held != 0 => n.peers[p].pc = Pc::GiveUp,
+            (_, Phase::Failed) => self.finish(n, p),
             (Job::Append, Phase::Lost) if !self.is(Mutation::NoVerify) => {
                 // APP-7: the whole append again.
                 if self.is(Mutation::OpenBeforePublish) {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::faults::Action;
-use crate::properties::{Checks, Property};
+use crate::properties::{Checks, Property, explain};
 use crate::rules::{Mix, Model};
 use crate::state::*;
 
@@ -21,8 +21,17 @@ pub struct Report {
     pub time: Duration,
     /// The limit was reached: not everything was seen.
     pub is_capped: bool,
+    /// A bit for each kind of call that was made.
+    pub calls: u64,
     /// The first violation of each property, by its shortest path.
-    pub found: Vec<(Property, Vec<Moved>)>,
+    pub found: Vec<Found>,
+}
+
+pub struct Found {
+    pub property: Property,
+    /// Length of the path; behind it may stand what fresh processes then do.
+    pub steps: usize,
+    pub path: Vec<Moved>,
 }
 
 /// One step of a path, with the processes under their first numbers.
@@ -177,7 +186,7 @@ pub fn search(model: &Model, watch: &[Property], limits: Limits) -> Report {
     let (first, words, _) = canonical(&first_state(&model.mix), &orders);
     seen.note(fingerprint(&words), 0, FREE);
     let mut frontier = vec![(first, 0u32)];
-    let (mut depth, mut is_capped) = (0, false);
+    let (mut depth, mut is_capped, mut calls) = (0, false, 0u64);
     'search: while !frontier.is_empty() {
         let mut next_frontier = Vec::new();
         for (state, index) in &frontier {
@@ -185,6 +194,9 @@ pub fn search(model: &Model, watch: &[Property], limits: Limits) -> Report {
             model.successors(state, &mut |action, next| {
                 if is_over {
                     return;
+                }
+                if let Action::Step(p, _) = action {
+                    calls |= 1 << state.peers[usize::from(p)].pc as u64;
                 }
                 if let Some(property) = next.broke
                     && watch.contains(&property)
@@ -212,15 +224,26 @@ pub fn search(model: &Model, watch: &[Property], limits: Limits) -> Report {
         frontier = next_frontier;
         depth += 1;
     }
-    let found = ends
-        .into_iter()
-        .map(|(property, index, last)| (property, replay(model, &seen, &orders, index, last)))
-        .collect();
+    let path = |(property, index, last)| {
+        let mut path = replay(model, &seen, &orders, index, last);
+        let steps = path.len();
+        if property == Property::Wedge {
+            let end = path.last().map_or(first, |moved| moved.after);
+            path.extend(explain(model, &end));
+        }
+        Found {
+            property,
+            steps,
+            path,
+        }
+    };
+    let found = ends.into_iter().map(path).collect();
     Report {
         states: seen.entries.len(),
         depth,
         time: begun.elapsed(),
         is_capped,
+        calls,
         found,
     }
 }

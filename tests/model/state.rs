@@ -161,11 +161,16 @@ pub enum Job {
     TakeLast,
     /// A take whose delivery fails, and that gives up.
     FailingTake,
+    /// A take for which nothing matches any more at Split.
+    VainTake,
 }
 
 impl Job {
     pub fn is_take(self) -> bool {
-        matches!(self, Job::TakeFirst | Job::TakeLast | Job::FailingTake)
+        matches!(
+            self,
+            Job::TakeFirst | Job::TakeLast | Job::FailingTake | Job::VainTake
+        )
     }
 
     pub fn fails(self) -> bool {
@@ -204,6 +209,9 @@ pub enum Pc {
     // with D made by this process
     PublishCreate,
     PublishWrite,
+    UndoLook,
+    UndoOwner,
+    UndoDir,
     // with the token published
     Open,
     Write,
@@ -244,6 +252,63 @@ pub enum Pc {
 }
 
 impl Pc {
+    /// Every call there is but the one of a mutation.
+    pub const CALLS: &[Pc] = &[
+        Pc::Start,
+        Pc::Guard,
+        Pc::Gate,
+        Pc::ObserveToken,
+        Pc::ObserveDir,
+        Pc::Mark,
+        Pc::LookMark,
+        Pc::ClearMark,
+        Pc::CompareToken,
+        Pc::CompareDir,
+        Pc::ClearToken,
+        Pc::ClearDir,
+        Pc::Settle,
+        Pc::Unmark,
+        Pc::PublishCreate,
+        Pc::PublishWrite,
+        Pc::UndoLook,
+        Pc::UndoOwner,
+        Pc::UndoDir,
+        Pc::Open,
+        Pc::Write,
+        Pc::List,
+        Pc::AdoptOpen,
+        Pc::AdoptFlock,
+        Pc::AdoptCheck,
+        Pc::AdoptRename,
+        Pc::LookRecords,
+        Pc::ClaimOpen,
+        Pc::ClaimFlock,
+        Pc::ClaimCheck,
+        Pc::MakeClaims,
+        Pc::ClaimRename,
+        Pc::RemoveEmpty,
+        Pc::Fence,
+        Pc::Split,
+        Pc::MakeChosen,
+        Pc::PutBack,
+        Pc::DropChosen,
+        Pc::UnlinkOld,
+        Pc::LegacyRead,
+        Pc::LegacyTruncate,
+        Pc::Verify,
+        Pc::ReleaseToken,
+        Pc::ReleaseDir,
+        Pc::CloseGuard,
+        Pc::Read,
+        Pc::Deliver,
+        Pc::Unlink,
+        Pc::RemoveClaims,
+        Pc::GiveUp,
+        Pc::CloseClaims,
+        Pc::LegacyLook,
+        Pc::LegacyObserve,
+    ];
+
     /// From the mkdir of D to its rmdir.
     pub fn is_in_lock(self) -> bool {
         self >= Pc::PublishCreate && self <= Pc::ReleaseDir
@@ -293,6 +358,8 @@ pub enum Phase {
     ToRead,
     Finish,
     Again,
+    /// The token could not be published.
+    Failed,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -3,14 +3,14 @@
 use std::fmt::Write;
 
 use crate::faults::Action;
-use crate::search::Moved;
+use crate::search::{Found, Moved};
 use crate::state::*;
 
 /// Name of a step in the specification and the code, requirements, and the call.
 fn describe(pc: Pc) -> (&'static str, &'static str, &'static str) {
     match pc {
         Pc::Done => ("Done", "", ""),
-        Pc::Start => ("Look", "DRAIN-1", "begin; a reader looks at B and B.claims"),
+        Pc::Start => ("Look", "DRAIN-1", "begin"),
         Pc::OpenEarly => ("Open", "not APP-2", "open B before the lock"),
         Pc::Guard => ("Guard", "ACQ-1 ACQ-2", "flock G"),
         Pc::Gate => ("Gate", "ACQ-3", "mkdir D"),
@@ -27,6 +27,9 @@ fn describe(pc: Pc) -> (&'static str, &'static str, &'static str) {
         Pc::Unmark => ("Unmark", "REC-2", "rmdir S"),
         Pc::PublishCreate => ("Publish", "ACQ-4 ACQ-5", "create O"),
         Pc::PublishWrite => ("Publish", "ACQ-4", "write O"),
+        Pc::UndoLook => ("Publish", "ACQ-5", "undo: lstat O"),
+        Pc::UndoOwner => ("Publish", "ACQ-5", "undo: unlink O"),
+        Pc::UndoDir => ("Publish", "ACQ-5", "undo: rmdir D"),
         Pc::Open => ("Open", "APP-2", "open B"),
         Pc::Write => ("Write", "APP-4", "write B"),
         Pc::List => ("Adopt", "DRAIN-2", "list B.claims"),
@@ -98,6 +101,7 @@ fn result(moved: &Moved, before: &Process, after: &Process, choice: u8) -> Strin
     let next = describe(after.pc).0;
     let ended = after.pc == Pc::Done || after.nth != before.nth;
     match before.pc {
+        Pc::PublishCreate | Pc::PublishWrite if choice == 1 => ": disk full".into(),
         _ if choice == 1 => ": busy, give up".into(),
         Pc::Guard if !after.is_guarded => ": not had, go on as M".into(),
         Pc::Gate if after.pc != Pc::PublishCreate => ": it is there".into(),
@@ -240,11 +244,14 @@ fn news(moved: &Moved) -> String {
 }
 
 /// The whole path.
-pub fn print(path: &[Moved]) {
-    for (number, moved) in path.iter().enumerate() {
+pub fn print(found: &Found) {
+    for (number, moved) in found.path.iter().enumerate() {
+        if number == found.steps {
+            println!("         who runs dies, and fresh processes come:");
+        }
         let (what, requirement) = action(moved);
         println!(
-            "    {:>3}  {what:<50} {requirement:<12} {}{}",
+            "    {:>3}  {what:<45} {requirement:<12} {}{}",
             number + 1,
             files(&moved.after),
             news(moved)
