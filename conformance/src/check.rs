@@ -311,12 +311,12 @@ pub fn age_claims(dir: &Path, b: &str) -> Result<(), String> {
 /// Whether a driver is a peer with guard: it leaves `B.lock.guard` behind.
 pub fn probe(driver: &Driver) -> Result<bool, String> {
     let x = crate::arena::Arena::new()?;
-    let out = x.run(driver, "append", &["probe"])?;
-    if out.exit() != "0" {
+    let out = x.run(driver, "append", &["--id", "00000000000000ff", "probe"])?;
+    if out.exit() != "0" || out.stdout != b"00000000000000ff\n" {
         return Err(format!(
-            "{}: cannot even append: exit {} [stderr: {}]",
-            driver.name,
+            "cannot even append: exit {}, stdout \"{}\", stderr \"{}\"",
             out.exit(),
+            show(&out.stdout),
             show(&out.stderr)
         ));
     }

@@ -327,6 +327,15 @@ impl Running {
     }
 }
 
+impl Drop for Running {
+    /// A scenario that fails half-way leaves nobody behind, parked or not.
+    fn drop(&mut self) {
+        if !self.is_over() {
+            self.kill_all();
+        }
+    }
+}
+
 fn slurp(mut f: File) -> Result<Vec<u8>, String> {
     let mut b = Vec::new();
     f.rewind()

@@ -50,16 +50,23 @@ fn run(args: &Args) -> Result<bool, String> {
     let report = Report::new(args.verbose);
     let cases = case::load(&home.join("cases"))?;
     let mut drivers = drivers(args, home, &report)?;
-    for d in &mut drivers {
-        d.guard = check::probe(d)?;
-    }
-    if let Some(w) = args
+    let unknown = args
         .with
         .iter()
-        .find(|w| !drivers.iter().any(|d| d.name == **w))
-    {
+        .find(|w| !drivers.iter().any(|d| d.name == **w));
+    if let Some(w) = unknown {
         return Err(format!("--with {w}: no such driver here"));
     }
+    drivers.retain_mut(|d| match check::probe(d) {
+        Ok(guard) => {
+            d.guard = guard;
+            true
+        }
+        Err(why) => {
+            report.fail(&d.name, "probe", &why, "every part");
+            false
+        }
+    });
     if args.part(Part::Coverage) {
         run_coverage(args, home, &cases, &report)?;
     }

@@ -1,6 +1,7 @@
 //! Results: one line a failure, with how to run it again, and the count.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -86,45 +87,56 @@ impl Report {
         let mut c = self.counts();
         c.failed += 1;
         *c.by_driver.entry(who.to_string()).or_default() += 1;
-        println!(
+        line(&format!(
             "FAIL   {who} {name}: {} (again: {again})",
             why.replace('\n', "\\n")
-        );
+        ));
     }
 
     /// Loud: a skip is never silent.
     pub fn skip(&self, what: &str) {
         self.counts().skipped += 1;
-        println!("SKIP   {what}");
+        line(&format!("SKIP   {what}"));
     }
 
-    pub fn note(&self, line: &str) {
+    pub fn note(&self, text: &str) {
         if self.verbose {
-            println!("{line}");
+            line(text);
         }
     }
 
-    pub fn say(&self, line: &str) {
-        println!("{line} [{:.0} s]", self.since.elapsed().as_secs_f64());
+    pub fn say(&self, text: &str) {
+        line(&format!(
+            "{text} [{:.0} s]",
+            self.since.elapsed().as_secs_f64()
+        ));
     }
 
     /// Prints the closing line; whether nothing failed.
     pub fn close(&self) -> bool {
         let c = self.counts();
         for (who, n) in &c.by_driver {
-            println!("{n:6} failed: {who}");
+            line(&format!("{n:6} failed: {who}"));
         }
         if c.expected > 0 {
-            println!("{:6} failed as their xfail files expect", c.expected);
+            line(&format!(
+                "{:6} failed as their xfail files expect",
+                c.expected
+            ));
         }
-        println!(
+        line(&format!(
             "{} passed, {} failed, {} skipped",
             c.passed + c.expected,
             c.failed,
             c.skipped
-        );
+        ));
         c.failed == 0
     }
+}
+
+/// A reader that went away is no reason to stop checking.
+fn line(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Runs jobs on `n` threads; most of their time is waiting.

@@ -2,6 +2,8 @@
 //! under the lock; the lock grows old; B works; A goes on. Nothing that was
 //! acknowledged by anyone may be lost, and no record may be torn.
 
+use std::fs;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -9,6 +11,7 @@ use crate::arena::{Arena, Ledger};
 use crate::content::show;
 use crate::driver::{Driver, Output};
 use crate::trace::{Sys, Traced};
+use crate::tree::age;
 
 pub const TESTS: &[&str] = &[
     "ACQ-4", "ACQ-5", "REC-1", "REC-2", "REL-1", "REL-2", "APP-2", "APP-7", "DRAIN-4", "DRAIN-5",
@@ -35,6 +38,8 @@ pub enum Point {
     Verify,
     /// O was unlinked, D is still there.
     Unlink,
+    /// The lock of a dead one is about to be recovered: S was made.
+    Mark,
 }
 
 /// What B does while A is parked.
@@ -47,6 +52,8 @@ pub enum Then {
     Hold,
     /// A does not go on: SIGKILL. B appends and drains.
     Crash,
+    /// B is parked too, in an append that has B open; A goes on first.
+    Overlap,
 }
 
 #[derive(Clone, Copy)]
@@ -130,6 +137,20 @@ pub fn all() -> Vec<Stall> {
             }
         }
     }
+    for verb in ["append", "drain", "take"] {
+        list.push(Stall {
+            verb,
+            point: Point::Mark,
+            then: Then::Hold,
+        });
+    }
+    for verb in ["drain", "take", "bounded"] {
+        list.push(Stall {
+            verb,
+            point: Point::Publish,
+            then: Then::Overlap,
+        });
+    }
     list
 }
 
@@ -168,6 +189,8 @@ impl Watch {
         let writes = ["write", "pwrite64", "writev"];
         let at = if s.is(&["mkdir", "mkdirat"]) && named(".lock") {
             Point::Gate
+        } else if s.is(&["mkdir", "mkdirat"]) && named(".lock.steal") {
+            Point::Mark
         } else if s.is(&links) && named(".lock.owner") || s.is(&writes) && open(".lock.owner") {
             self.published = true;
             Point::Publish
@@ -202,26 +225,30 @@ impl Watch {
 const A_ID: &str = "00000000000000aa";
 const B_ID: &str = "00000000000000bb";
 
-/// A, started and parked at the point.
+/// The arguments of A.
+fn arguments<'a>(verb: &'a str, wait: &'a str) -> (&'a str, Vec<&'a str>) {
+    match verb {
+        "append" => (verb, vec!["--id", A_ID, "--wait", wait, "from A"]),
+        "take" => (verb, vec!["--id", "000000000000a001", "--wait", wait]),
+        "bounded" => ("drain", vec!["--max", "1", "--wait", wait]),
+        _ => (verb, vec!["--wait", wait]),
+    }
+}
+
+/// A driver, started and parked at the point.
 fn park(
     x: &Arena,
-    a: &Driver,
-    verb: &str,
+    d: &Driver,
+    (verb, more): (&str, Vec<&str>),
     point: Point,
-    wait: &str,
 ) -> Result<(Traced, Pid), String> {
-    let more: &[&str] = match verb {
-        "append" => &["--id", A_ID, "--wait", wait, "from A"],
-        "take" => &["--id", "000000000000a001", "--wait", wait],
-        _ => &["--wait", wait],
-    };
-    let mut traced = Traced::start(x, a, x.call(verb, more))?;
+    let mut traced = Traced::start(x, d, x.call(verb, &more))?;
     let mut watch = Watch::new(x, point);
     match traced.run_until(|s| watch.hit(s))? {
         Some(pid) => Ok((traced, pid)),
         None => Err(format!(
             "the fault did not fire: {} {verb} never was at {point:?}; its calls: {}",
-            a.name,
+            d.name,
             traced.calls.join(" | ")
         )),
     }
@@ -232,31 +259,31 @@ pub fn run(x: &Arena, a: &Driver, b: &Driver, stall: Stall) -> Result<(), String
     ledger.fill(x, 3)?;
     ledger.attempt(A_ID, "from A");
     ledger.attempt(B_ID, "from B");
-    let hold = stall.then == Then::Hold;
+    if stall.point == Point::Mark {
+        x.write(".lock.owner", b"999999999.00c0ffee00c0ffee\n")?;
+        fs::create_dir(x.path(".lock")).map_err(|e| e.to_string())?;
+        x.age_lock()?;
+    }
     // With B holding on, A has to give up in time; else it has all it needs.
-    let (mut traced, pid) = park(
-        x,
-        a,
-        stall.verb,
-        stall.point,
-        if hold { "1.5" } else { "20" },
-    )?;
-    let worked = x
-        .age_lock()
-        .and_then(|()| meanwhile(x, b, stall.then, &mut ledger));
-    let token = match worked {
-        Ok(token) => token,
-        Err(why) => {
-            traced.running.kill_all();
-            return Err(why);
-        }
-    };
+    let short = matches!(stall.then, Then::Hold | Then::Overlap);
+    let call = arguments(stall.verb, if short { "1.5" } else { "20" });
+    let (mut traced, pid) = park(x, a, call, stall.point)?;
+    x.age_lock()?;
+    if stall.point == Point::Mark {
+        age(&x.path(".lock.steal"), 31.0)?;
+    }
+    let mut other = None;
+    let mut token = String::new();
+    if stall.then == Then::Overlap {
+        let call = ("append", vec!["--id", B_ID, "--wait", "20", "from B"]);
+        other = Some(park(x, b, call, Point::Open)?);
+    } else {
+        token = meanwhile(x, b, stall.then, &mut ledger)?;
+    }
     if stall.then == Then::Crash {
         traced.running.kill_all();
-        ledger.appended(
-            B_ID,
-            &x.run(b, "append", &["--id", B_ID, "--wait", "8", "from B"])?,
-        )?;
+        let more = ["--id", B_ID, "--wait", "8", "from B"];
+        ledger.appended(B_ID, &x.run(b, "append", &more)?)?;
     } else {
         let out = traced.finish(pid)?;
         judge(a, stall, &out)?;
@@ -266,32 +293,36 @@ pub fn run(x: &Arena, a: &Driver, b: &Driver, stall: Stall) -> Result<(), String
             ledger.received(&out.stdout, out.exit() == "0")?;
         }
     }
-    if hold && matches!(stall.point, Point::Verify | Point::Unlink) {
-        // A had seen its own token and may remove what it finds: B has lost
-        // the lock, and has to be told so.
-        let owner = x.read(".lock.owner").unwrap_or_default();
-        let lost = owner.trim_ascii_end() != token.as_bytes();
-        x.want(if lost { &["1"] } else { &["0"] }, b, "release", &[&token])?;
-    } else if hold {
-        let owner = x.read(".lock.owner").unwrap_or_default();
-        if owner.trim_ascii_end() != token.as_bytes() {
-            return Err(format!(
-                "B held the lock as {token}, O now is \"{}\"",
-                show(&owner)
-            ));
+    if let Some((traced, pid)) = other {
+        let out = traced.finish(pid)?;
+        if out.exit() != "0" {
+            let err = show(&out.stderr);
+            return Err(format!("B: append: exit {} [stderr: {err}]", out.exit()));
         }
-        x.ok(b, "release", &[&token])?;
+        ledger.appended(B_ID, &out)?;
     }
-    if x.claims().iter().any(|c| !c.is_empty()) {
-        x.age_claims()?;
+    if stall.then == Then::Hold {
+        still_held(x, b, stall.point, &token)?;
     }
+    x.age_claims()?;
     ledger.received(&x.ok(b, "drain", &["--wait", "8"])?, true)?;
     ledger.settle()?;
-    x.nothing_left(if stall.then == Then::Crash {
-        &[".tmp."]
-    } else {
-        &[]
-    })
+    let crashed = stall.then == Then::Crash;
+    x.nothing_left(if crashed { &[".tmp."] } else { &[] })
+}
+
+/// A has gone on; B's lock is B's still.
+fn still_held(x: &Arena, b: &Driver, point: Point, token: &str) -> Result<(), String> {
+    let owner = x.read(".lock.owner").unwrap_or_default();
+    let held = owner.trim_ascii_end() == token.as_bytes();
+    // A had seen its own token and may remove what it finds: then B has lost
+    // the lock, and has to be told so.
+    if !held && !matches!(point, Point::Verify | Point::Unlink) {
+        let owner = show(&owner);
+        return Err(format!("B held the lock as {token}, O now is \"{owner}\""));
+    }
+    x.want(if held { &["0"] } else { &["1"] }, b, "release", &[token])?;
+    Ok(())
 }
 
 /// What B does; the token when it holds the lock.
@@ -314,7 +345,7 @@ fn meanwhile(x: &Arena, b: &Driver, then: Then, ledger: &mut Ledger) -> Result<S
             let token = x.ok(b, "acquire", &[])?;
             return Ok(String::from_utf8_lossy(&token).trim().to_string());
         }
-        Then::Crash => {}
+        Then::Crash | Then::Overlap => {}
     }
     Ok(String::new())
 }
@@ -323,7 +354,7 @@ fn judge(a: &Driver, stall: Stall, out: &Output) -> Result<(), String> {
     let exit = out.exit();
     let fine = match exit.as_str() {
         "0" => true,
-        "75" => stall.then == Then::Hold,
+        "75" => matches!(stall.then, Then::Hold | Then::Overlap),
         // Everything was taken away before it looked again.
         "1" => stall.verb == "take",
         _ => false,
@@ -349,7 +380,7 @@ pub fn signalled(
     let mut ledger = Ledger::default();
     ledger.fill(x, 3)?;
     ledger.attempt(A_ID, "from A");
-    let (traced, pid) = park(x, a, verb, point, "5")?;
+    let (traced, pid) = park(x, a, arguments(verb, "5"), point)?;
     kill(traced.main()?, signal).map_err(|e| format!("kill: {e}"))?;
     let out = traced.finish(pid)?;
     if out.exit() != signal.to_string() {

@@ -66,8 +66,13 @@ pub fn available() -> bool {
 
 impl Traced {
     pub fn start(x: &Arena, d: &Driver, mut call: Call) -> Result<Traced, String> {
-        let log = x.temp.path().join("trace");
-        std::fs::write(&log, "").map_err(|e| e.to_string())?;
+        let log = tempfile::Builder::new()
+            .prefix("trace")
+            .tempfile_in(x.temp.path());
+        let (_, log) = log
+            .map_err(|e| e.to_string())?
+            .keep()
+            .map_err(|e| e.to_string())?;
         let mut prefix: Vec<OsString> = ["strace", "-f", "-y", "-o"].map(OsString::from).to_vec();
         prefix.push(log.clone().into());
         for suffix in ["", ".lock", ".lock.owner", ".lock.steal", ".claims"] {
