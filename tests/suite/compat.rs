@@ -4,7 +4,7 @@ use std::fs;
 
 use predicates::prelude::*;
 
-use crate::common::{Fixture, set_age};
+use crate::common::{Fixture, for_each, set_age};
 
 #[test]
 fn the_first_line_begins_as_it_always_did() {
@@ -56,7 +56,7 @@ fn appending_with_a_plain_redirection() {
 /// Tokens that are not ours, but are locks all the same (TOKEN-3).
 #[test]
 fn any_owner_is_respected() {
-    for owner in [
+    let owners = [
         "0123456789abcdef",
         "0123456789abcdef\n",
         "4242",
@@ -65,7 +65,8 @@ fn any_owner_is_respected() {
         "host:4242:uuid",
         "",
         "\u{0}\u{1b}[31m",
-    ] {
+    ];
+    for_each(&owners, |&owner| {
         let fx = Fixture::new();
         let files = fx.files("a");
         files.hold(owner);
@@ -78,7 +79,7 @@ fn any_owner_is_respected() {
         set_age(&files.lock, -31);
         fx.append("a", "x");
         files.assert_unlocked();
-    }
+    });
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 
-use crate::common::{Files, Fixture, flock, is_full, set_age};
+use crate::common::{Files, Fixture, flock, for_each, is_full, set_age};
 use crate::strace::{self, Call};
 
 /// Mail of a dead reader, then mail in the record file with a damaged line in it.
@@ -48,12 +48,12 @@ fn sweep(args: &[&str], taken: &[&str], new: Option<&str>) {
         return;
     }
     let all = strace::calls(&scene().0, args);
-    for call in &all {
+    for_each(&all, |call| {
         check(args, call, taken, new, Next::WithGuard);
         if is_full() {
             check(args, call, taken, new, Next::WithoutGuard);
         }
-    }
+    });
     println!("{}: killed at {} calls", args[0], all.len());
 }
 
@@ -123,7 +123,8 @@ fn check(args: &[&str], call: &Call, taken: &[&str], new: Option<&str>, next: Ne
         };
         assert_eq!(others(&got), others(&wanted), "{at}");
         let mut got = got.clone();
-        (got.sort_unstable(), wanted.sort_unstable());
+        got.sort_unstable();
+        wanted.sort_unstable();
         assert_eq!(got, wanted, "{at}");
     } else {
         assert_eq!(got, wanted, "{at}");

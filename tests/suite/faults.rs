@@ -432,7 +432,6 @@ fn few_open_files() {
         &["drain", "a", "--max", "1", "--format", "body"],
         &["take", "a", "--format", "body"],
         &["peek", "a", "--format", "body"],
-        &["acquire", "a"],
     ] {
         let mut has_failed = false;
         for limit in 4..=12 {
@@ -447,7 +446,6 @@ fn few_open_files() {
             let stdout = String::from_utf8_lossy(&out.stdout);
             match out.status.code() {
                 Some(0) if verb[0] == "append" => all.push("new"),
-                Some(0) if verb[0] == "acquire" => files.let_go(),
                 Some(0) if verb[0] != "peek" => all.retain(|b| !stdout.contains(b)),
                 Some(0) => {}
                 Some(74) => {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::common::{Files, Fixture, Running, flock, set_age, tree, until};
+use crate::common::{Files, Fixture, Running, flock, for_each, set_age, tree, until};
 
 const PLAIN: &str = "4242.0123456789abcdef";
 const GUARDED: &str = "4242.0123456789abcdef.g";
@@ -40,27 +40,27 @@ fn locked(token: Option<&str>, offset: i64) -> (Fixture, Files) {
 
 #[test]
 fn by_age() {
-    for token in [Some(PLAIN), Some(""), Some("legacy"), None] {
-        for offset in [-31, -100_000, 31, 100_000] {
-            let (fx, _) = locked(token, offset);
-            let begin = Instant::now();
-            assert!(gets_through(&fx), "{token:?} {offset}");
-            assert!(begin.elapsed() >= Duration::from_millis(500)); // REC-6
-        }
-    }
+    let tokens = [Some(PLAIN), Some(""), Some("legacy"), None];
+    let cases = tokens.map(|token| [-31, -100_000, 31, 100_000].map(|offset| (token, offset)));
+    for_each(cases.as_flattened(), |&(token, offset)| {
+        let (fx, _) = locked(token, offset);
+        let begin = Instant::now();
+        assert!(gets_through(&fx), "{token:?} {offset}");
+        assert!(begin.elapsed() >= Duration::from_millis(500)); // REC-6
+    });
 }
 
 #[test]
 fn not_before() {
-    for token in [Some(PLAIN), Some(""), None] {
-        for offset in [-25, 0, 25] {
-            let (fx, files) = locked(token, offset);
-            assert!(!gets_through(&fx), "{token:?} {offset}");
-            assert!(files.lock.exists());
-            assert_eq!(files.owner.exists(), token.is_some());
-            assert!(!files.steal.exists());
-        }
-    }
+    let tokens = [Some(PLAIN), Some(""), None];
+    let cases = tokens.map(|token| [-25, 0, 25].map(|offset| (token, offset)));
+    for_each(cases.as_flattened(), |&(token, offset)| {
+        let (fx, files) = locked(token, offset);
+        assert!(!gets_through(&fx), "{token:?} {offset}");
+        assert!(files.lock.exists());
+        assert_eq!(files.owner.exists(), token.is_some());
+        assert!(!files.steal.exists());
+    });
 }
 
 #[test]
@@ -104,16 +104,15 @@ fn a_steal_marker_of_the_living_is_waited_for() {
 
 #[test]
 fn a_stale_steal_marker_is_removed() {
-    for offset in [-31, 31] {
-        for token in [PLAIN, GUARDED] {
-            let (fx, files) = locked(Some(token), -31);
-            fs::create_dir(&files.steal).unwrap();
-            fs::write(files.steal.join("x"), "").unwrap(); // and one that is not empty
-            set_age(&files.steal, offset);
-            assert!(gets_through(&fx));
-            assert!(!files.steal.exists());
-        }
-    }
+    let cases = [-31, 31].map(|offset| [PLAIN, GUARDED].map(|token| (token, offset)));
+    for_each(cases.as_flattened(), |&(token, offset)| {
+        let (fx, files) = locked(Some(token), -31);
+        fs::create_dir(&files.steal).unwrap();
+        fs::write(files.steal.join("x"), "").unwrap(); // and one that is not empty
+        set_age(&files.steal, offset);
+        assert!(gets_through(&fx));
+        assert!(!files.steal.exists());
+    });
 }
 
 #[test]

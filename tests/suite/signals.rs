@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 
 use nix::sys::signal::Signal;
 
-use crate::common::{Fixture, Running, is_flocked, start_writing, until};
+use crate::common::{Fixture, Running, for_each, is_flocked, start_writing, until};
 use crate::{crash, strace};
 
 const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
@@ -13,7 +13,7 @@ const HOLDER: &str = "4242.0123456789abcdef";
 
 #[test]
 fn waiting_for_the_lock() {
-    for signal in ENDING {
+    for_each(&ENDING, |&signal| {
         for args in [
             &["append", "a", "x"] as &[&str],
             &["drain", "a"],
@@ -34,7 +34,7 @@ fn waiting_for_the_lock() {
             files.assert_unlocked();
             assert_eq!(fx.drain("a"), ["one"], "{args:?}");
         }
-    }
+    });
 }
 
 #[test]
@@ -102,9 +102,9 @@ fn sweep(args: &[&str]) {
         return;
     }
     let (fx, _) = crash::scene();
-    for call in strace::calls(&fx, args) {
+    for_each(&strace::calls(&fx, args), |call| {
         let (fx, files) = crash::scene();
-        let out = strace::run_until(&fx, args, &call, "SIGTERM");
+        let out = strace::run_until(&fx, args, call, "SIGTERM");
         let at = format!("{args:?} ended at {}", call.text);
         assert_eq!(out.status.signal(), Some(15), "{at}: {out:?}");
         files.assert_unlocked();
@@ -116,7 +116,7 @@ fn sweep(args: &[&str]) {
         both.sort_unstable();
         both.dedup();
         assert_eq!(both, crash::BEFORE, "{at}");
-    }
+    });
 }
 
 #[test]
