@@ -101,6 +101,12 @@ const CARGO: &str = r#"#!/bin/sh
 case $* in
 'build --release') mkdir -p target/release && ln -sf 'MBOX' target/release/mbox ;;
 'test --workspace') ;;
+'test --test '* | 'test --release --test '*)
+    shift
+    [ "$1" != --release ] || shift
+    grep -qxF "name = \"$2\"" Cargo.toml && exit
+    echo "there is no test $2" >&2
+    exit 101 ;;
 'run -p mbox-conformance -- '*)
     shift 4
     for word; do
