@@ -1,16 +1,15 @@
-//! Adopt, Claim, the calls of Take, and what a reader does behind the fence.
+//! Adopt and Claim, under the lock.
 
 use crate::mutations::Mutation;
-use crate::properties::Property;
 use crate::rules::Model;
 use crate::state::*;
 
 impl Model {
-    /// The calls between Acquire and Release.
+    /// Adopt and Claim.
     pub fn claims_call(&self, n: &mut State, p: usize, me: &Process) {
         match me.pc {
             Pc::List => {
-                let all = (1u8 << n.count) - 1;
+                let all = ((1u16 << n.count) - 1) as u8;
                 let newest = n.claims[..usize::from(n.count)].last();
                 n.peers[p].birth = newest.map_or(0, |claim| claim.birth);
                 n.peers[p].list = all & !me.held;
@@ -87,174 +86,8 @@ impl Model {
                 }
                 n.peers[p].pc = Pc::Verify;
             }
-            Pc::Fence => {
-                if !n.owner_is(p) && !self.is(Mutation::NoFence) {
-                    // DRAIN-4: let go of G and begin again.
-                    n.peers[p].phase = Phase::Again;
-                    n.peers[p].birth = 0;
-                    if me.is_guarded {
-                        n.peers[p].pc = Pc::CloseGuard;
-                    } else {
-                        n.peers[p].phase = Phase::Work;
-                        self.acquire(n, p);
-                    }
-                } else if me.held == 0 {
-                    n.peers[p].birth = 0;
-                    n.peers[p].phase = Phase::Finish;
-                    n.peers[p].pc = if n.has_claims_dir {
-                        Pc::RemoveEmpty
-                    } else {
-                        Pc::Verify
-                    };
-                } else {
-                    n.peers[p].list = me.held;
-                    n.peers[p].read = Ids(0);
-                    n.peers[p].pc = Pc::Split;
-                }
-            }
-            Pc::Split => {
-                self.read_one(n, p);
-                if n.peers[p].list == 0 {
-                    let chosen = !self.choose(n, p).is_empty();
-                    n.peers[p].pc = if chosen && !self.is(Mutation::ChosenAfterPutBack) {
-                        Pc::MakeChosen
-                    } else if self.is(Mutation::UnlinkBeforePutBack) {
-                        Pc::UnlinkOld
-                    } else {
-                        Pc::PutBack
-                    };
-                    self.skip_unlinked(n, p);
-                }
-            }
-            Pc::MakeChosen => {
-                let (chosen, rest) = self.split(n, p);
-                n.has_claims_dir = true;
-                let oldest = n.peers[p].held.trailing_zeros() as usize;
-                let is_guarded = me.is_guarded;
-                let birth = if me.held == 0 {
-                    me.birth + 1
-                } else {
-                    n.claims[oldest].birth
-                };
-                let is_flocked = is_guarded && !self.is(Mutation::ChosenNotFlocked);
-                let place = n.insert_claim(Claim {
-                    file: File {
-                        ids: chosen,
-                        flock: if is_flocked { p as u8 } else { NOBODY },
-                    },
-                    birth,
-                    owner: p as u8,
-                    is_guarded,
-                    age: 0,
-                });
-                n.peers[p].chosen = 1 << place;
-                n.peers[p].birth = 0;
-                let is_early = self.is(Mutation::UnlinkBeforePutBack) && me.held != 0;
-                let is_late = self.is(Mutation::ChosenAfterPutBack);
-                n.peers[p].pc = if rest.is_empty() || is_early || is_late {
-                    Pc::UnlinkOld
-                } else {
-                    Pc::PutBack
-                };
-                self.skip_unlinked(n, p);
-            }
-            Pc::PutBack => {
-                let (_, rest) = self.split(n, p);
-                n.peers[p].birth = 0;
-                if !rest.is_empty() && n.has_records && !self.is(Mutation::RenameOver) {
-                    // TAKE-3: there is a B.
-                    n.peers[p].phase = Phase::Again;
-                    n.peers[p].read = Ids(0);
-                    n.peers[p].pc = if me.chosen == 0 {
-                        Pc::Verify
-                    } else {
-                        Pc::DropChosen
-                    };
-                } else {
-                    if !rest.is_empty() {
-                        n.move_fds(FD_RECORDS, FD_NOWHERE);
-                        n.has_records = true;
-                        n.records = File {
-                            ids: rest,
-                            flock: NOBODY,
-                        };
-                    }
-                    n.peers[p].pc = if self.is(Mutation::UnlinkBeforePutBack) {
-                        n.peers[p].held = me.chosen;
-                        self.end_of_take(n, p)
-                    } else {
-                        Pc::UnlinkOld
-                    };
-                    self.skip_unlinked(n, p);
-                }
-            }
-            Pc::DropChosen => {
-                if me.chosen != 0 {
-                    n.unlink_claim(me.chosen.trailing_zeros() as usize);
-                }
-                n.peers[p].pc = Pc::Verify;
-            }
-            Pc::UnlinkOld => {
-                if me.held != 0 {
-                    n.unlink_claim(7 - me.held.leading_zeros() as usize);
-                }
-                self.skip_unlinked(n, p);
-            }
             _ => unreachable!("not a call under the lock: {:?}", me.pc),
         }
-    }
-
-    /// Past UnlinkOld when there is nothing left to unlink.
-    fn skip_unlinked(&self, n: &mut State, p: usize) {
-        if n.peers[p].pc != Pc::UnlinkOld || n.peers[p].held != 0 {
-            return;
-        }
-        if self.is(Mutation::UnlinkBeforePutBack) && !self.split(n, p).1.is_empty() {
-            n.peers[p].pc = Pc::PutBack;
-            return;
-        }
-        let is_late = self.is(Mutation::ChosenAfterPutBack) && n.peers[p].chosen == 0;
-        if is_late && !n.peers[p].read.is_empty() {
-            n.peers[p].pc = Pc::MakeChosen;
-            return;
-        }
-        n.peers[p].pc = self.end_of_take(n, p);
-    }
-
-    fn end_of_take(&self, n: &mut State, p: usize) -> Pc {
-        let me = &mut n.peers[p];
-        me.birth = 0;
-        me.phase = if me.chosen == 0 {
-            Phase::Finish
-        } else {
-            Phase::ToRead
-        };
-        me.held = me.chosen;
-        me.chosen = 0;
-        me.read = Ids(0);
-        if me.held == 0 {
-            Pc::RemoveEmpty
-        } else {
-            Pc::Verify
-        }
-    }
-
-    /// What a take chooses of what it has read.
-    fn choose(&self, n: &State, p: usize) -> Ids {
-        let me = &n.peers[p];
-        let mut chosen = Ids(0);
-        match me.job {
-            _ if me.read.is_empty() => {}
-            Job::VainTake => {}
-            Job::TakeLast => chosen.add(me.read.get(me.read.len() - 1)),
-            _ => chosen.add(me.read.get(0)),
-        }
-        chosen
-    }
-
-    fn split(&self, n: &State, p: usize) -> (Ids, Ids) {
-        let chosen = self.choose(n, p);
-        (chosen, n.peers[p].read.without(chosen))
     }
 
     /// CLAIM-4, CLAIM-5; for a guarded claim and a peer with guard the flock decides.
@@ -399,7 +232,7 @@ impl Model {
         }
     }
 
-    fn read_one(&self, n: &mut State, p: usize) {
+    pub fn read_one(&self, n: &mut State, p: usize) {
         let list = n.peers[p].list;
         if list != 0 {
             let place = list.trailing_zeros() as usize;
@@ -407,84 +240,6 @@ impl Model {
             let ids = n.claims[place].file.ids;
             n.peers[p].read.add_all(ids);
         }
-    }
-
-    /// What a reader does once the lock is given back.
-    pub fn reader_call(&self, n: &mut State, p: usize, me: &Process, broke: &mut Option<Property>) {
-        match me.pc {
-            Pc::Read => {
-                self.read_one(n, p);
-                if n.peers[p].list == 0 {
-                    n.peers[p].pc = if self.is(Mutation::UnlinkBeforeDeliver) {
-                        Pc::Unlink
-                    } else {
-                        Pc::Deliver
-                    };
-                }
-            }
-            Pc::Deliver if me.job.fails() => {
-                n.peers[p].read = Ids(0);
-                if self.is(Mutation::NoGiveUp) {
-                    n.peers[p].pc = Pc::CloseClaims;
-                } else {
-                    n.peers[p].pc = Pc::GiveUp;
-                }
-            }
-            Pc::Deliver => {
-                *broke = self.hand_over(n, me.read);
-                n.peers[p].read = Ids(0);
-                n.peers[p].pc = Pc::Unlink;
-                if self.is(Mutation::FlockBeforeUnlink) {
-                    n.drop_flocks(p);
-                }
-            }
-            Pc::Unlink => {
-                if me.held != 0 {
-                    n.unlink_claim(7 - me.held.leading_zeros() as usize);
-                }
-            }
-            Pc::RemoveClaims => {
-                if n.count == 0 {
-                    n.has_claims_dir = false;
-                }
-                return self.finish(n, p);
-            }
-            Pc::GiveUp => {
-                if me.held != 0 {
-                    let place = me.held.trailing_zeros() as usize;
-                    n.forget_name(place);
-                    n.claims[place].age = 2;
-                    n.claims[place].owner = NOBODY;
-                }
-            }
-            Pc::CloseClaims => return self.finish(n, p),
-            _ => unreachable!("not a call of a reader: {:?}", me.pc),
-        }
-        self.skip_idle(n, p);
-    }
-
-    /// Counts messages as delivered.
-    pub fn hand_over(&self, n: &mut State, ids: Ids) -> Option<Property> {
-        let mut broke = None;
-        let is_calm = n.crashes == 0 && n.stalls == 0;
-        for index in 0..ids.len() {
-            let id = ids.get(index);
-            let bit = 1u8 << (id - 1);
-            if n.sent & bit == 0 {
-                broke = Some(Property::Unsent);
-            } else if is_calm && n.delivered & bit != 0 {
-                broke = Some(Property::Twice);
-            } else if is_calm
-                && self.mix.is_ordered
-                && id & 1 == 0
-                && n.sent & (bit >> 1) != 0
-                && n.delivered & (bit >> 1) == 0
-            {
-                broke = Some(Property::Order);
-            }
-            n.delivered |= bit;
-        }
-        broke
     }
 }
 

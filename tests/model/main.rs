@@ -7,11 +7,15 @@ mod legacy_rules;
 mod lock_rules;
 mod mixes;
 mod mutations;
+mod pack;
 mod plan;
+mod process;
 mod properties;
+mod reader_rules;
 mod rules;
 mod search;
 mod state;
+mod take_rules;
 mod trace;
 
 use std::process::ExitCode;

@@ -83,6 +83,9 @@ impl Model {
             }
             Pc::PublishCreate if self.mix.is_full && is_ours => n.peers[p].pc = Pc::UndoDir,
             Pc::PublishWrite if self.mix.is_full && is_ours => n.peers[p].pc = Pc::UndoLook,
+            // The claims were adopted and the directory is gone: the specification leaves it
+            // open whether the chosen claim is made in a new one, or not at all.
+            Pc::MakeChosen if !n.has_claims_dir => self.go_on_from_split(n, p),
             _ => return false,
         }
         true
@@ -113,7 +116,8 @@ impl Model {
                 n.peers[p].fd = FD_NONE;
                 n.peers[p].pc = Pc::Verify;
             }
-            pc if pc >= Pc::List && pc <= Pc::UnlinkOld => self.claims_call(n, p, me),
+            pc if pc >= Pc::List && pc <= Pc::RemoveEmpty => self.claims_call(n, p, me),
+            pc if pc >= Pc::Fence && pc <= Pc::UnlinkOld => self.take_call(n, p, me),
             Pc::LegacyRead | Pc::LegacyTruncate | Pc::LegacyLook | Pc::LegacyObserve => {
                 return self.legacy_call(n, p, me, broke);
             }
@@ -278,47 +282,5 @@ impl Model {
             Some(&job) => Process::at_start(me.kind, nth, job),
             None => Process::done(me.kind),
         };
-    }
-}
-
-impl Process {
-    pub fn at_start(kind: Kind, nth: u8, job: Job) -> Process {
-        Process {
-            kind,
-            life: Life::Runs,
-            pc: Pc::Start,
-            nth,
-            job,
-            phase: Phase::Work,
-            is_guarded: false,
-            observed: Observed::Nothing,
-            observed_guarded: false,
-            same_dir: false,
-            by_age: false,
-            made_owner: false,
-            fd: FD_NONE,
-            list: 0,
-            held: 0,
-            chosen: 0,
-            birth: 0,
-            waits: 0,
-            read: Ids(0),
-        }
-    }
-
-    pub fn done(kind: Kind) -> Process {
-        Process {
-            pc: Pc::Done,
-            ..Process::at_start(kind, 0, Job::Append)
-        }
-    }
-
-    /// What Observe saw is of no use any more.
-    pub fn forget_observed(&mut self) {
-        self.observed = Observed::Nothing;
-        self.observed_guarded = false;
-        self.same_dir = false;
-        self.by_age = false;
-        self.waits = 0;
     }
 }

@@ -102,6 +102,7 @@ fn result(moved: &Moved, before: &Process, after: &Process, choice: u8) -> Strin
     let ended = after.pc == Pc::Done || after.nth != before.nth;
     match before.pc {
         Pc::PublishCreate | Pc::PublishWrite if choice == 1 => ": disk full".into(),
+        Pc::MakeChosen if choice == 1 => ": no B.claims, go on without".into(),
         _ if choice == 1 => ": busy, give up".into(),
         Pc::Guard if !after.is_guarded => ": not had, go on as M".into(),
         Pc::Gate if after.pc != Pc::PublishCreate => ": it is there".into(),
