@@ -416,7 +416,7 @@ __mbox_hex() {
     case ${BASH_VERSION-} in
       5.[1-9]*|[6-9].*|[1-9][0-9].*)
         if [ "${SRANDOM-}" != "${SRANDOM-}" ]; then
-          eval 'printf -v __mbox_x %08x%08x "$SRANDOM" "$SRANDOM"'
+          eval 'command printf -v __mbox_x %08x%08x "$SRANDOM" "$SRANDOM"'
           return 0
         fi
         ;;
@@ -521,6 +521,8 @@ __mbox_after() {
   __mbox_x=1${__mbox_birth%??????} __mbox_y=1${1%??????}
   if [ "$__mbox_x" -gt "$__mbox_y" ]; then return; fi
   if [ "$__mbox_x" -eq "$__mbox_y" ] && [ "1${__mbox_birth#???????}" -gt "1${1#???????}" ]; then return; fi
+  __mbox_birth=$1
+  [ "$1" != 9999999999999 ] || return 0
   __mbox_x=$((1${1#???????} + 1))
   [ "$__mbox_x" -lt 2000000 ] || __mbox_x=1000000 __mbox_y=$((__mbox_y + 1))
   __mbox_birth=${__mbox_y#1}${__mbox_x#1}
@@ -674,11 +676,7 @@ __mbox_dirs_safe() {
   done
 }
 __mbox_lock_safe() {
-  if [ -h "$__mbox_B.lock.guard" ]; then
-    __mbox_fail 77 "refused: $__mbox_B.lock.guard is a symbolic link; move it away"
-    return
-  fi
-  __mbox_files_safe "$__mbox_B" "$__mbox_O" && __mbox_dirs_safe "$__mbox_D" "$__mbox_S"
+  __mbox_files_safe "$__mbox_B" "$__mbox_O" "$__mbox_B.lock.guard" && __mbox_dirs_safe "$__mbox_D" "$__mbox_S"
 }
 
 # ------------------------------------------------------------------------ lock
@@ -908,6 +906,7 @@ __mbox_hold() {
 # printf in __mbox_text, anything longer in the file __mbox_tmp.
 __mbox_ready() {
   [ "${#__mbox_text}" -gt 1000 ] || [ -n "${YASH_VERSION-}" ] || return 0
+  __mbox_arm   # stdin is read; from here on there is something to remove
   __mbox_temporary || return
   if [ -n "${YASH_VERSION-}" ]; then
     __mbox_put "$__mbox_text" | command awk "$__mbox_awk_hex" | command cat
@@ -935,14 +934,6 @@ __mbox_format() {
     __mbox_fail 74 "cannot read stdin; nothing was appended"
     return
   fi
-  __mbox_max=65536                                                    # MSG-3
-  case ${MBOX_MAX_BODY-} in
-    ''|*[!0-9]*|??????????*) ;;
-    *)
-      __mbox_max=$MBOX_MAX_BODY
-      while :; do case $__mbox_max in 0?*) __mbox_max=${__mbox_max#0} ;; *) break ;; esac; done
-      ;;
-  esac
   __mbox_message=$__mbox_o_id
   if [ -z "$__mbox_message" ]; then
     __mbox_hex || return
@@ -1368,14 +1359,12 @@ __mbox_feed_copy() {
   done
 }
 
-# The claims as they are, but with a newline between them (TAKE-5).
-__mbox_feed_rest() {
-  __mbox_before=
+# The claims as they are, with a newline after each where it is missing.
+__mbox_back() {
   for __mbox_f in $__mbox_mine; do
     [ -s "$__mbox_C/$__mbox_f" ] || continue
-    [ -z "$__mbox_before" ] || __mbox_ends_line "$__mbox_before" || __mbox_put '' || return
     command cat <"$__mbox_C/$__mbox_f" || return
-    __mbox_before=$__mbox_C/$__mbox_f
+    __mbox_ends_line "$__mbox_C/$__mbox_f" || __mbox_put '' || return
   done
 }
 
@@ -1406,7 +1395,7 @@ __mbox_split() {
   if ! [ -s "$__mbox_pick" ]; then
     # TAKE-1: nothing matches any more; all goes back, damaged lines too
     __mbox_what=
-    __mbox_feed_rest >"$__mbox_rest" || {
+    __mbox_back >"$__mbox_rest" || {
       __mbox_fail 74 "cannot write $__mbox_rest; see whether the disk is full"
       return
     }
@@ -1599,16 +1588,17 @@ __mbox_value() {
   esac
   __mbox_usage "$1 takes 1 to 128 letters, digits and ._@+-, not beginning with . or -: '$2'"
 }
-# __mbox_x: a count of at least 1, at most nine digits.
-__mbox_number() {
-  __mbox_x=$2
-  case $2 in ''|*[!0-9]*) __mbox_x=0 ;; esac
+# __mbox_x: the number of the digits $1, which may be 0 in front (octal to the
+# shell) or too many for 32 bits.
+__mbox_digits() {
+  __mbox_x=$1
   while :; do case $__mbox_x in 0?*) __mbox_x=${__mbox_x#0} ;; *) break ;; esac; done
-  if [ "$__mbox_x" = 0 ]; then
-    __mbox_usage "$1 takes a whole number of at least 1, not '$2'"
-    return
-  fi
-  case $__mbox_x in ??????????*) __mbox_x=999999999 ;; esac
+  case $__mbox_x in ?????????*) __mbox_x=99999999 ;; esac
+}
+# __mbox_x: a count of at least 1.
+__mbox_number() {
+  case $2 in ''|*[!0-9]*) __mbox_x=0 ;; *) __mbox_digits "$2" ;; esac
+  [ "$__mbox_x" != 0 ] || __mbox_usage "$1 takes a whole number of at least 1, not '$2'"
 }
 # One option with its value, on its way to __mbox_o_*.
 __mbox_option() {
@@ -1635,8 +1625,7 @@ __mbox_option() {
       case $__mbox_x:$__mbox_y in
         :*|*[!0-9:]*) __mbox_usage "--wait takes seconds, such as 0, 0.5 or 5, not '$2'"; return ;;
       esac
-      while :; do case $__mbox_x in 0?*) __mbox_x=${__mbox_x#0} ;; *) break ;; esac; done
-      case $__mbox_x in ?????????*) __mbox_x=99999999 ;; esac
+      __mbox_digits "$__mbox_x"
       __mbox_y=${__mbox_y}000
       __mbox_o_wait_s=$__mbox_x __mbox_o_wait_ms=${__mbox_y%"${__mbox_y#???}"}
       ;;
@@ -1718,6 +1707,15 @@ __mbox_main() {
   __mbox_box=$1 __mbox_arg=${2-}
   case $__mbox_verb in
     append)
+      __mbox_max=65536                                                # MSG-3
+      case ${MBOX_MAX_BODY-} in
+        '') ;;
+        *[!0-9]*) __mbox_usage "MBOX_MAX_BODY is not a number of bytes: '$MBOX_MAX_BODY'"; return ;;
+        *)
+          __mbox_digits "$MBOX_MAX_BODY"
+          __mbox_max=$__mbox_x
+          ;;
+      esac
       __mbox_given= __mbox_body=
       if [ $# -eq 2 ]; then __mbox_given=1 __mbox_body=$2; fi
       if [ -n "$__mbox_o_raw" ] && [ -n "$__mbox_given$__mbox_envelope" ]; then # APPEND-3
@@ -1784,8 +1782,13 @@ __mbox_enter() {
   elif [ -n "${YASH_VERSION-}" ]; then
     command set +o dotglob +o nullglob +o markdirs +o extendedglob -o caseglob
   fi 2>/dev/null
-  # functions in the place of builtins; tools are called around functions
-  command unset -f printf print read trap set unset kill umask exit return eval export shift break continue 2>/dev/null
+  # Functions of the user's: bash prefers them to special builtins, and mksh's
+  # exec runs them. (Elsewhere `command` and exec go around them; in ksh93 this
+  # would take the builtins themselves away.)
+  case ${BASH_VERSION:+bash}:${KSH_VERSION-} in
+    bash:*) command unset -f trap set unset exec exit return eval export shift break continue ;;
+    *MIRBSD*|*LEGACY*) command unset -f date dd find ln mkdir mv od rm rmdir sh sleep stat sync ;;
+  esac 2>/dev/null
   if [ "${MBOX_PURE-}" != 1 ] && __mbox_find_binary; then
     # so that a `mbox` that is this very file does not call itself
     MBOX_PURE=1
@@ -1793,7 +1796,7 @@ __mbox_enter() {
     exec "$__mbox_binary" "$@"
   fi
   IFS=" 	$__mbox_nl"
-  umask 077                                                           # FILE-1
+  command umask 077                                                       # FILE-1
   LC_ALL=C
   export LC_ALL
   # a closed descriptor would be given to the next file opened

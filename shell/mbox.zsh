@@ -26,6 +26,15 @@ zmodload -F zsh/files b:zf_mkdir b:zf_rm b:zf_rmdir b:zf_mv &&
 
 # --- primitives: see those of the same names in mbox.sh
 
+# A function of the user's would be in the way of exec.
+__mbox_run() {
+  __mbox_err=$(
+    trap '' INT TERM HUP
+    command "$@" 2>&1
+  )
+}
+__mbox_add_file() { __mbox_err=$(trap '' INT TERM HUP; command dd bs=16777216 2>&1 <$2 >>$1); }
+
 # A builtin does not tell its errno: what is there now decides, and the tool
 # is asked for the words of any other failure.
 __mbox_mkdir() {
@@ -78,7 +87,7 @@ __mbox_hex() {
   sysread -i $fd -s 8 bytes
   exec {fd}<&-
   for c in ${(s::)bytes}; do
-    printf -v x %02x "'$c"
+    builtin printf -v x %02x "'$c"
     __mbox_x+=$x
   done
   [[ ${#__mbox_x} -eq 16 ]] || __mbox_fail 74 'cannot read /dev/urandom; see whether it is there'
@@ -129,7 +138,7 @@ __mbox_call() {
   local -i clock=${+EPOCHREALTIME}
   if [[ ${MBOX_PURE-} != 1 ]] && __mbox_find_binary; then
     unset LC_ALL
-    "$__mbox_binary" "$@"
+    MBOX_PURE=1 command $__mbox_binary "$@"
     return
   fi
   __mbox_signal= __mbox_script= __mbox_closed= __mbox_clock=live
@@ -151,8 +160,8 @@ __mbox_again() {
   [[ -z $__mbox_signal ]] || {
     local sig=$__mbox_signal pid=$$
     __mbox_signal=
-    (( ! ZSH_SUBSHELL )) || pid=$(exec sh -c 'echo $PPID')
-    kill -s $sig $pid
+    (( ! ZSH_SUBSHELL )) || pid=$(command sh -c 'echo $PPID')
+    builtin kill -s $sig $pid
   }
   return code
 }
@@ -165,7 +174,7 @@ mbox_release() { __mbox_call release "$@"; __mbox_again; }
 mbox_acquire() {
   MBOX_TOKEN=
   if [[ ${MBOX_PURE-} != 1 ]] && __mbox_find_binary; then
-    MBOX_TOKEN=$(MBOX_PURE=1 exec "$__mbox_binary" acquire "$@") || return
+    MBOX_TOKEN=$(MBOX_PURE=1 command $__mbox_binary acquire "$@") || return
     __mbox_put "$MBOX_TOKEN"
     return
   fi

@@ -1,0 +1,435 @@
+# shellcheck shell=sh
+# What mbox.sh promises, in the shell that runs this file; see `run`, which
+# sets T (an empty directory), MBOX_LIB, MBOX_SCRIPT and MBOX_SHELL. One
+# assertion a behaviour; each says what was found when it fails.
+# shellcheck disable=SC1007,SC1090,SC2016,SC2030,SC2031,SC2086,SC2154,SC2254
+
+# zsh: the words of $MBOX_SHELL and sh's options, as anywhere else
+[ -z "${ZSH_VERSION-}" ] || emulate sh
+
+tap_n=0 tap_bad=0
+is() {   # DESCRIPTION FOUND EXPECTED
+  tap_n=$((tap_n + 1))
+  if [ "$2" = "$3" ]; then
+    echo "ok $tap_n - $1"
+  else
+    tap_bad=$((tap_bad + 1))
+    echo "not ok $tap_n - $1"
+    printf '%s\n' "found:    $2" "expected: $3" | sed 's/^/# /'
+  fi
+}
+like() {   # DESCRIPTION FOUND PATTERN
+  case $2 in
+    $3) is "$1" like like ;;
+    *) is "$1" "$2" "like $3" ;;
+  esac
+}
+skip() { tap_n=$((tap_n + 1)); echo "ok $tap_n - $1 # SKIP $2"; }
+# a clean mailbox for each section
+fresh() { cd /; rm -rf "$T/w"; mkdir "$T/w"; cd "$T/w" || exit 2; B=$T/w/b; }
+script() { $MBOX_SHELL "$MBOX_SCRIPT" "$@"; }
+# the same in a shell that has sourced the functions
+sourced() { $MBOX_SHELL -c '. "$MBOX_LIB"; '"$1" mbox-test; }
+files() { find . ! -name . | LC_ALL=C sort | tr '\n' ' '; }
+body() { script drain "$B" --format=body; }
+
+. "$MBOX_LIB"
+
+# --- a guest in the shell (SH-1)
+
+cat >"$T/snapshot" <<'E'
+snapshot() {
+  {
+    set +o
+    # what is ours is ours, and what moves by itself says nothing
+    set | sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p' |
+      grep -v -E '^(_|__mbox_.*|MBOX_.*|BASH_.*|PIPESTATUS|RANDOM|SRANDOM|SECONDS|LINENO|EPOCH.*|FUNCNAME|OPTIND|OPTARG|COLUMNS|LINES|TTYIDLE|ZSH_.*|pipestatus|status|argv|before|HISTCMD|KSH_.*|PGRP|IFS|PS.|KEYBD_.*|ERRNO|YASH_.*)$'
+    trap
+    printf '%s' "$IFS" | od -An -tx1
+    pwd
+    umask
+    ulimit -c
+    alias
+    if [ -n "${BASH_VERSION-}" ]; then shopt; declare -F | grep -v mbox_; fi
+    if [ -n "${ZSH_VERSION-}" ]; then setopt; typeset +f | grep -v mbox_; fi
+    echo "$LC_ALL"
+  } 2>/dev/null | grep -v '^__mbox'
+}
+trap 'echo bye >/dev/null' TERM
+trap 'echo usr >/dev/null' USR1
+LC_ALL=C.UTF-8 IFS=':, '
+umask 027
+E
+same() {   # DESCRIPTION CODE: runs CODE between two snapshots
+  fresh
+  is "nothing left behind by $1" "$($MBOX_SHELL -c '
+    . "$T/snapshot"
+    before=$(snapshot); before=$(snapshot)
+    '"$2"'
+    after=$(snapshot)
+    if [ "$before" = "$after" ]; then echo same; else
+      printf "%s\n" "$before" >"$T/before"; printf "%s\n" "$after" | diff "$T/before" - ; fi' 2>&1)" same
+}
+load='. "$MBOX_LIB"'
+same 'sourcing' "$load"
+same 'sourcing twice' "$load; $load"
+same 'mbox_append' "$load; mbox_append ./b hello >/dev/null; mbox_append ./b 'é\"' >/dev/null"
+same 'mbox_append that fails' "$load; mbox_append ./no/b hello >/dev/null 2>&1; mbox_append -x 2>/dev/null"
+same 'mbox_drain' "$load; mbox_drain ./b >/dev/null; mbox_append ./b x >/dev/null; mbox_drain ./b >/dev/null"
+same 'mbox_peek and mbox_take' "$load; mbox_append ./b x >/dev/null; mbox_peek ./b >/dev/null; mbox_take ./b >/dev/null; mbox_take ./b"
+same 'mbox_has' "$load; mbox_has ./b; mbox_has nobody"
+same 'mbox_acquire and mbox_release' "$load; mbox_acquire ./b >/dev/null; mbox_release ./b \"\$MBOX_TOKEN\""
+is 'only mbox_ names are defined' "$(sed -n 's/^\([A-Za-z_]*\)() .*/\1/p' "$MBOX_LIB" "$MBOX_SCRIPT" | grep -v -E '^(__mbox|mbox)_')" ''
+
+# --- whatever the user has set (SH-5)
+
+cat >"$T/hostile" <<'E'
+[ -z "${BASH_VERSION-}" ] || shopt -s expand_aliases nocasematch failglob
+for tool in rm mkdir mv rmdir cat tr awk od tail head dd date sleep find stat ln sync; do
+  eval "$tool() { echo 'function $tool was called' >&2; return 9; }"
+done
+if [ -z "${KSH_VERSION-}" ] || [ -z "${KSH_VERSION##*MIRBSD*}" ]; then
+  printf() { echo 'function printf was called' >&2; return 9; }
+  read() { echo 'function read was called' >&2; return 9; }
+  kill() { echo 'function kill was called' >&2; return 9; }
+fi
+alias rm='rm -i' mkdir='mkdir -v' cat='cat -n' mv='mv -i' ls='ls -l' printf='echo alias' tail='tail -v' rmdir='rmdir -v' dd='dd conv=swab'
+. "$MBOX_LIB"
+set -euCf
+IFS=abc0123456789/.
+E
+fresh
+is 'everything works under set -euCf, aliases, functions and any IFS' "$($MBOX_SHELL -c '. "$T/hostile"
+  id=$(mbox_append "$T/w/b" "hello *")
+  id=$(mbox_append "$T/w/b" "a\"b
+c")
+  mbox_has "$T/w/b" && echo has
+  mbox_peek "$T/w/b" --format=body
+  mbox_take "$T/w/b" --format=body
+  mbox_drain "$T/w/b" --format=body
+  mbox_has "$T/w/b" || echo has not
+  mbox_acquire "$T/w/b" >/dev/null
+  mbox_release "$T/w/b" "$MBOX_TOKEN" && echo released
+  mbox_release "$T/w/b" "$MBOX_TOKEN" || echo "no $-" | command tr -dc "euCfno"
+' 2>&1 | tr '\n' '|')" "$(printf '%s\n' has 'hello *' 'a"b' c 'hello *' 'a"b' c 'has not' released | tr '\n' '|')$($MBOX_SHELL -c 'set -euCf; echo "no $-" | tr -dc euCfno')"
+
+# --- mbox_has (SH-3) and the overlay, by strace
+
+forks() { strace -f -qq -e trace=process -o "$T/log" $MBOX_SHELL -c '. "$MBOX_LIB"; '"$1" >/dev/null 2>&1; grep -c -E '(fork|clone)[0-9]*\(' "$T/log"; }
+if strace -o /dev/null true 2>/dev/null; then
+  fresh
+  mbox_append "$B" x >/dev/null
+  is 'mbox_has forks nothing' "$(forks 'mbox_has "$T/w/b" && mbox_has "$T/w/b" --root=x; mbox_has nobody; MBOX_NAME=me; mbox_has')" 0
+  case $MBOX_LIB in
+    *.zsh)
+      mkdir -p home/mailboxes && chmod 700 home
+      is 'append forks nothing' "$(forks 'mbox_append "$T/w/b" hello && mbox_append --root "$T/w/home" me x')" 0
+      is 'acquire and release fork nothing' "$(forks 'mbox_acquire "$T/w/b" && mbox_release "$T/w/b" "$MBOX_TOKEN"')" 0
+      is 'a drain of nothing forks nothing' "$(forks 'mbox_drain "$T/w/empty" && mbox_drain --root "$T/w/home" nobody')" 0
+      mkdir b.lock
+      is 'waiting forks nothing' "$(forks 'mbox_append "$T/w/b" hello --wait 0.1')" 0
+      ;;
+  esac
+else
+  skip 'forks' 'no strace here'
+fi
+
+# --- bodies come back byte for byte (MSG-2 to MSG-5)
+
+round() {   # DESCRIPTION: the body is in the file $T/in
+  fresh
+  id=$(script append "$B" <"$T/in"; echo " $?")
+  like "$1: appended" "$id" "????????????????
+ 0"
+  script drain "$B" --format body >"$T/out"
+  { cat "$T/in"; [ ! -s "$T/in" ] || [ "$(tail -c 1 "$T/in" | od -An -tx1 | tr -d ' ')" = 0a ] || echo; [ -s "$T/in" ] || echo; } >"$T/want"
+  is "$1: the same again" "$(cmp "$T/want" "$T/out" 2>&1)" ''
+}
+printf 'plain' >"$T/in"; round 'plain'
+: >"$T/in"; round 'empty'
+printf '"\\" \\\\ /\\n%%s $x `y` &|' >"$T/in"; round 'quotes and backslashes'
+printf 'a\n\nb\n\n\n' >"$T/in"; round 'newlines, several at the end'
+printf '\001\002\003\004\005\006\007\010\011\013\014\015\016\017\020\021\022\023\024\025\026\027\030\031\032\033\034\035\036\037\177' >"$T/in"; round 'control characters'
+printf '\303\251 \342\202\254 \360\237\230\200 \364\217\277\277 \355\237\277' >"$T/in"; round 'two, three and four bytes'
+awk 'BEGIN { for (i = 0; i < 4096; i++) printf "0123456789\"\\cde\t" }' | head -c 65536 >"$T/in"; round '65,536 bytes'
+# from an argument, from the function
+fresh
+long=$(awk 'BEGIN { for (i = 0; i < 6000; i++) printf "0123456789" }')
+script append "$B" "$long" >/dev/null
+is 'a long argument' "$(body)" "$long"
+mbox_append "$B" 'tab	"q" \ é
+two' >/dev/null
+is 'an argument of the function' "$(mbox_drain "$B" --format=body)" 'tab	"q" \ é
+two'
+script append "$B" 'x
+
+' >/dev/null
+is 'an argument keeps its newlines' "$(script drain "$B" | sed 's/.*"body":"\([^"]*\)".*"body_bytes":\([0-9]*\).*/\1 \2/')" 'x\n\n 3'
+script append "$B" '' >/dev/null
+like 'the keys, in order' "$(script append "$B" hi --from alice --reply-to r1 --request-id q1 --source s1 --id 00c0ffee00c0ffee; script drain "$B" | tail -n 1)" '00c0ffee00c0ffee
+{"schema_version":1,"id":"00c0ffee00c0ffee","body":"hi","enqueued_at":*,"body_bytes":2,"origin":"peer","from_session_id":"alice","request_id":"q1","reply_to":"r1","source_message_id":"s1"}'
+
+refused() { fresh; is "$1: refused" "$(script append "$B" <"$T/in" 2>"$T/err"; echo $?)" 65; is "$1: nothing written" "$(files)" ''; like "$1: said" "$(cat "$T/err")" 'mbox: *'; }
+awk 'BEGIN { for (i = 0; i < 65537; i++) printf "x" }' >"$T/in"; refused '65,537 bytes'
+printf 'a\000b' >"$T/in"; refused 'NUL'
+printf 'a\377b' >"$T/in"; refused '0xFF'
+printf '\300\257' >"$T/in"; refused 'overlong'
+printf '\355\240\200' >"$T/in"; refused 'a surrogate'
+printf 'ok\nbad \342\202' >"$T/in"; refused 'cut short'
+fresh
+is 'MBOX_MAX_BODY' "$(MBOX_MAX_BODY=3; export MBOX_MAX_BODY; script append "$B" abcd 2>/dev/null; echo $?)" 65
+
+# --- torn and damaged lines
+
+message=$(script append ./m hello >/dev/null; cat m; rm m)
+fresh
+i=1 bad=
+while [ $i -lt ${#message} ]; do
+  { printf '%s\n' "$message"; printf '%s' "$message" | head -c $i; } >b
+  [ $((i % 9)) -ne 0 ] || {
+    mbox_append ./b after >/dev/null
+    [ "$(mbox_drain ./b --format body 2>/dev/null)" = 'hello
+after' ] && [ "$(cat b.damaged)" = "$(printf '%s' "$message" | head -c $i)" ] || bad="$bad $i"
+    rm -f b.damaged
+  }
+  i=$((i + 1))
+done
+is 'a line torn anywhere is set aside, the ones around it delivered' "$bad" ''
+fresh
+printf '%s' "$message" >b
+is 'a whole last line without newline is a record' "$(body)" hello
+{ printf '%s\nnot json\n{"a":\000}\n\377\376\n' "$message"; printf '{"a":1} x\n  \n[1]\n%s\n{"to' "$message"; } >b
+printf 'not json\n{"a":\000}\n\377\376\n{"a":1} x\n[1]\n{"to\n' >want
+is 'damaged lines do not stop others' "$(script drain "$B" --format body 2>err | tr '\n' ' ')" 'hello '
+is 'damaged lines are kept byte for byte, NULs too' "$(cmp want b.damaged 2>&1)" ''
+like 'and said' "$(cat err)" 'mbox: 6 damaged line*b.damaged*'
+is 'and the mailbox is clean' "$(files)" './b.damaged ./err ./want '
+rm -f b.damaged
+printf 'garbage\n' >b
+is 'nothing but garbage' "$(script drain "$B" 2>/dev/null; echo $?; cat b.damaged; files)" '0
+garbage
+./b.damaged ./err ./want '
+
+fresh
+cat >b <<'E'
+{"a":1,"a":[true,false,null,-0.5e+10,{"b":{}}],"s":"\u0041\"\\\/\b\f\n\r\t"}
+{"a":01}
+{"a":1,}
+{"a" 1}
+{"a":"	"}
+{"a":"\x"}
+{"a":"\u12g4"}
+{'a':1}
+{"a":[1,]}
+{"a":.5}
+{"a":1.}
+{"a":+1}
+{"a":tru}
+{"a":"b}
+{"a":1}{"b":2}
+"a"
+ { } 
+{"a":1e5,"b":-0,"c":[[],[[]],{}]}
+{]
+{"a":[}]
+E
+is 'what is a record and what is not' "$(script peek "$B" | cut -c1-9 | tr '\n' '|')" '{"a":1,"a| { } |{"a":1e5,|'
+awk 'BEGIN { printf "{\"a\":"; for (i = 0; i < 127; i++) printf "["; for (i = 0; i < 127; i++) printf "]"; print "}"
+  printf "{\"a\":"; for (i = 0; i < 128; i++) printf "["; for (i = 0; i < 128; i++) printf "]"; print "}" }' >b
+is 'nested 128 deep and no deeper' "$(script peek "$B" | wc -l | tr -d ' ')" 1
+awk 'BEGIN { printf "{\"a\":"; for (i = 0; i < 1048000; i++) printf "["; print ""; for (i = 0; i < 1048000; i++) printf "["; print ""
+  printf "{\"a\":\""; for (i = 0; i < 349000; i++) printf "\\\"x"; print "\"}" }' >b
+now=$(date +%s)
+is '1 MiB of brackets, 1 MiB of quotes' "$(script peek "$B" | wc -c | tr -d ' ')" 1047009
+took=$(($(date +%s) - now))
+is 'and quickly' "$([ $took -le 8 ] || echo "$took s")" ''
+
+# --- drain, peek, take
+
+fill() { fresh; for n in 1 2 3 4 5; do printf '{"id":"000000000000000%s","body":"m%s","from_session_id":"f%s","x":[ 1 ]}\n' $n $n $n; done >b; cp b all; }
+fill
+is 'drain --max' "$(script drain "$B" --max 2 --format=body | tr '\n' ' '; tail -n +3 all | cmp - b && files)" 'm1 m2 ./all ./b '
+is 'drain the rest' "$(script drain "$B" --format=body | tr '\n' ' ')" 'm3 m4 m5 '
+fill
+is 'drain --max-bytes, exactly' "$(script drain "$B" --max-bytes "$(head -n 3 all | wc -c | tr -d ' ')" | cmp - all 2>/dev/null; head -n 1 b)" "$(sed -n 4p all)"
+is 'drain --max-bytes too small' "$(script drain "$B" --max-bytes 5 2>&1; echo $?)" "mbox: the first record of $B needs --max-bytes $(sed -n 4p all | wc -c | tr -d ' '); nothing was handed over
+1"
+fill
+is 'take --id' "$(script take "$B" --id 0000000000000003 --format=body; sed 3d all | cmp - b)" m3
+is 'take --from' "$(script take "$B" --from f5 --format=body)" m5
+is 'take, all must match' "$(script take "$B" --from f1 --id 0000000000000002; echo $?)" 1
+is 'take the first' "$(script take "$B" --format=body)" m1
+is 'take nothing touches nothing' "$(cp -p b before; script take "$B" --id nope; echo $?; find b ! -newer before; files)" '1
+b
+./all ./b ./before '
+fill
+is 'peek removes nothing' "$(script peek "$B" | cmp - all; cmp b all && files)" './all ./b '
+is 'peek --since --max' "$(script peek "$B" --since 0000000000000002 --max 2 --format body | tr '\n' ' ')" 'm3 m4 '
+is 'peek --since nobody' "$(script peek "$B" --since x --format body | wc -l | tr -d ' ')" 5
+mkdir -m 700 b.claims; c=b.claims/1700000000000-1700000000000-1.77.00c0ffee00c0ffee; head -n 2 all >$c; tail -n +3 all >b
+is 'peek shows claims first' "$(script peek "$B" | cmp - all)" ''
+is 'an orphaned claim is delivered first' "$(script drain "$B" | cmp - all; files)" './all '
+fill
+mkdir -m 700 b.claims; head -n 2 all >"b.claims/1700000000000-$(date +%s)000-1.77.00c0ffee00c0ffee"; tail -n +3 all >b
+is 'a claim in other hands is left' "$(script drain "$B" --format=body | tr '\n' ' '; cat b.claims/*-1.77.* | wc -l | tr -d ' ')" 'm3 m4 m5 2'
+like 'and drain says so' "$(script drain "$B" 2>&1; echo $?)" 'mbox: *another reader*
+0'
+fill
+is 'repeats of an id are dropped' "$(cat all >>b; script drain "$B" | cmp - all)" ''
+printf '{"body":"\\u00e9\\ud83d\\ude00\\ud83d \\u0000\\n"}\n{"x":1}\n' >b
+is 'body: unescaped, U+FFFD for what cannot be' "$(script drain "$B" --format body | od -An -tx1 | tr -d ' \n')" 'c3a9f09f9880efbfbd20efbfbd0a0a7b2278223a317d0a'
+printf '{"from_session_id":"a\\u001b[0m","body":"x\\u001b]0;\\u202e\\u0085\\ty\\nz\\u007f\\u2066"}\n' >b
+is 'text: escapes what a terminal would obey' "$(script peek "$B" --format text | tr -d '\011\012\040-\176' | wc -c | tr -d ' ')" 0
+
+# --- raw
+
+fill
+is 'append --raw, byte for byte' "$(script append ./r --raw <all | tr '\n' ' '; cmp r all)" '0000000000000001 0000000000000002 0000000000000003 0000000000000004 0000000000000005 '
+rm r
+like 'one bad line refuses all' "$( (cat all; echo '{"a":}') | script append ./r --raw 2>&1; echo $?; files)" 'mbox: line 6 *
+65
+./all ./b '
+
+# --- the lock
+
+fresh
+mkdir b.lock; touch -d '-31 seconds' b.lock 2>/dev/null || touch -t 202001010000 b.lock
+is 'a stale lock is cleared' "$(script append "$B" x >/dev/null && files)" './b '
+mkdir b.lock; echo dead >b.lock.owner; mkdir b.lock.steal; touch -d '+1 hour' b.lock b.lock.steal 2>/dev/null || touch -t 203001010000 b.lock b.lock.steal
+is 'a lock and a marker from the future too' "$(script append "$B" x >/dev/null && files)" './b '
+mkdir b.lock; echo 4242.00c0ffee00c0ffee >b.lock.owner
+like 'busy says who' "$(script append "$B" y --wait 0.2 2>&1; echo $?)" '*locked by pid 4242*
+75'
+is 'and leaves all as it was' "$(cat b.lock.owner; wc -l <b | tr -d ' '; files)" '4242.00c0ffee00c0ffee
+2
+./b ./b.lock ./b.lock.owner '
+rm -r b.lock b.lock.owner
+token=$(script acquire "$B")
+like 'a token' "$token" '[1-9]*.????????????????'
+is 'is in O' "$(cat b.lock.owner)" "$token"
+is 'another token releases nothing' "$(script release "$B" "1$token"; echo $?; files)" '1
+./b ./b.lock ./b.lock.owner '
+is 'the token does' "$(script release "$B" "$token"; echo $?; files)" '0
+./b '
+is 'mbox_acquire leaves MBOX_TOKEN' "$(sourced 'x=$T/token; mbox_acquire "$T/w/b" >"$x" && [ "$(cat "$x")" = "$MBOX_TOKEN" ] && mbox_release "$T/w/b" "$MBOX_TOKEN" && echo yes')" yes
+is 'a token nobody gets is no lock' "$(script acquire "$B" >/dev/full 2>/dev/null; echo $?; files)" '74
+./b '
+fresh
+(for i in 1 2 3; do for n in 1 2 3 4 5; do script append "$B" "$i$n" --wait 20 >/dev/null || echo failed; done & done; wait)
+is 'three writers at once lose nothing' "$(body | sort | tr '\n' ' ')" '11 12 13 14 15 21 22 23 24 25 31 32 33 34 35 '
+
+# --- what must not be followed or waited for (FILE-2, FILE-3)
+
+for what in '' .lock .lock.owner .lock.steal .claims .damaged; do
+  fresh
+  ln -s /nowhere/else "b$what"; [ -z "$what" ] || echo "$message" >b
+  is "a planted link at B$what" "$(script drain "$B" --wait 0 2>/dev/null; echo $?)" 77
+  rm "b$what"
+  mkfifo "b$what"; [ -z "$what" ] || echo "$message" >b
+  is "a planted FIFO at B$what" "$(script drain "$B" --wait 0 2>/dev/null; echo $?)" 77
+done
+fresh
+mkdir home
+ln -s "$T/w/home" link
+is 'a root that is a link' "$(script append --root "$T/w/link" me x 2>/dev/null; echo $?)" 77
+mkdir -p open/mailboxes; chmod 777 open
+is 'a root open to others' "$(script append --root "$T/w/open" me x 2>/dev/null; echo $?)" 77
+is 'a root is made, and private' "$(script append --root "$T/w/new/root" me x >/dev/null; find new -exec ls -ld {} + | cut -c1-10 | sort | tr '\n' ' ')" '-rw------- drwx------ drwx------ drwx------ '
+
+# --- full disks, closed pipes
+
+fill
+for how in jsonl body; do
+  is "$how: a full stdout keeps the mail" "$(script drain "$B" --format $how >/dev/full 2>/dev/null; echo $?; cat b.claims/*-0000000000000-* | cmp - all)" 74
+done
+is 'and hands it over at once when asked again' "$(script drain "$B" | cmp - all; files)" './all '
+fill
+is 'a closed pipe keeps the mail, and is quiet' "$({ sleep 0.2; script drain "$B" 2>&3; echo $? >&4; } 3>err 4>code | :; cat err; cat code; cat b.claims/* | cmp - all)" 74
+fill
+is 'a closed stdout too' "$(script drain "$B" 2>err >&-; echo $?; cat err; cat b.claims/* | cmp - all)" 74
+fill
+is 'take and a full stdout' "$(script take "$B" >/dev/full 2>/dev/null; echo $?; script drain "$B" | cmp - all)" 74
+if (ulimit -f 1) 2>/dev/null; then
+  fresh
+  awk 'BEGIN { for (i = 0; i < 1020; i++) printf " "; print "" }' >b
+  is 'a file that cannot grow' "$( (trap - XFSZ; ulimit -f 1; script append "$B" "$message$message" >out 2>/dev/null; echo $?); cat out; files)" '74
+./b ./out '
+  is 'and the next append mends it' "$(script append "$B" next >/dev/null && script drain "$B" --format body 2>/dev/null)" next
+fi
+
+# --- signals (CLI-6)
+
+fresh
+mkdir b.lock
+(exec $MBOX_SHELL "$MBOX_SCRIPT" append "$B" x --wait 20 >/dev/null 2>&1) &
+pid=$!
+sleep 0.5
+kill -TERM $pid
+wait $pid 2>/dev/null
+is 'TERM while waiting: dies of it' $(($? & 127)) 15
+is 'and touches nothing' "$(files)" './b.lock '
+# a slow tail holds an append under its lock
+mkdir "$T/slow" 2>/dev/null
+for sig in TERM HUP; do
+  fresh
+  echo "$message" >b
+  printf '#!/bin/sh\nsleep 0.7\nPATH=%s exec tail "$@"\n' "$PATH" >"$T/slow/tail"; chmod +x "$T/slow/tail"
+  (PATH=$T/slow:$PATH; exec $MBOX_SHELL "$MBOX_SCRIPT" append "$B" x >/dev/null 2>&1) &
+  pid=$!
+  sleep 0.4
+  is "$sig while holding: held" "$(ls -d b.lock)" b.lock
+  kill -$sig $pid
+  wait $pid 2>/dev/null
+  n=$(($? & 127))
+  case $sig:$n in TERM:15|HUP:1) n=$sig ;; esac
+  is "$sig while holding: dies of it" "$n" $sig
+  is "$sig while holding: no lock is left" "$(files)" './b '
+done
+fresh
+mkdir "$T/slow2"
+printf '#!/bin/sh\nsleep 0.7\nPATH=%s exec awk "$@"\n' "$PATH" >"$T/slow2/awk"; chmod +x "$T/slow2/awk"
+is "a signal during a function is the user's, after it" "$($MBOX_SHELL -c '. "$MBOX_LIB"
+  trap "echo trapped" TERM
+  PATH=$T/slow2:$PATH
+  (sleep 0.3; kill -TERM $$) &
+  x=$(mbox_append ./b "q\"uote")
+  echo appended' 2>&1; files)" 'trapped
+appended
+./b '
+if setsid -w true 2>/dev/null; then
+  for sig in INT TERM; do
+    fresh
+    echo "$message" >b
+    PATH=$T/slow:$PATH setsid -w $MBOX_SHELL -c '. "$MBOX_LIB"; (sleep 0.3; kill -'$sig' 0) & mbox_append ./b "q\"uote"; sleep 2' >/dev/null 2>&1
+    sleep 1   # the shell may die before its subshell, which finishes its step
+    is "$sig for all of the group leaves no lock" "$(files)" './b '
+  done
+fi
+
+# --- the command line
+
+fresh
+is 'help' "$(script --help | head -n 1; script --help >/dev/null; echo $?)" 'usage: mbox VERB [OPTION...] [ARGUMENT...]
+0'
+is 'no verb' "$(script 2>/dev/null; echo $?)" 2
+for bad in 'nosuch' 'append' 'append ./b x y' 'append ./b --nosuch' 'append ./b --from' 'append ./b x --wait x' 'append ./b x --id ABC' \
+  'drain ./b --max 0' 'drain' 'peek ./b --wait 1' 'take ./b ./c' 'has ../x y' 'release ./b' 'drain .x' 'drain ./b --format xml' 'append ./b x --raw'; do
+  is "usage: $bad" "$(script $bad </dev/null 2>/dev/null; echo "$? $(files)")" '2 '
+done
+is 'options anywhere, and --' "$(script --root=home append --from=me -- box --x >/dev/null; script drain --format body --root home box)" --x
+is 'MBOX_NAME' "$(MBOX_ROOT=$T/w/home MBOX_NAME=me; export MBOX_ROOT MBOX_NAME; script append me hi >/dev/null; script has; echo $?; script drain --format=body; script has; echo $?)" '0
+hi
+1'
+is 'status of several mailboxes' "$(mkdir d; script drain ./none d/ ./none 2>/dev/null; echo $?)" 77
+cat >mbox <<'E'
+#!/bin/sh
+echo "binary $MBOX_PURE $*"
+E
+chmod +x mbox
+is 'the binary when it is there' "$(PATH=$T/w:$PATH MBOX_PURE=; export MBOX_PURE; sourced 'mbox_append a b; mbox_drain "c d"' | tr '\n' '|'; script take x)" 'binary 1 append a b|binary 1 drain c d|binary 1 take x'
+is 'not with MBOX_PURE=1' "$(PATH=$T/w:$PATH; script drain ./none)" ''
+
+cd /
+echo "1..$tap_n"
+[ $tap_bad -eq 0 ] || echo "# $tap_bad of $tap_n failed"
+[ $tap_bad -eq 0 ]
