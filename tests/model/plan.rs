@@ -42,7 +42,6 @@ pub const FULL: &[&str] = &[
     "M:f M:d R:a stalls=1 initial=1 full",
     "R:g M:k R:a stalls=1 initial=2",
     "M:a M:t stalls=2 crashes=1 initial=2",
-    "R:a M:d R:t stalls=1 initial=1",
     "M:a M:d M:d stalls=2 initial=1",
     "R:a M:t R:d stalls=1 crashes=1 initial=1",
 ];
@@ -96,14 +95,11 @@ pub const LEGACY: &[Row] = &[
         "R:a R:d L:d initial=1 crashes=1",
         &[Lost, TwoHolders],
     ),
-    Row {
-        is_large: true,
-        ..row(
-            "one, two crashes",
-            "M:ad M:da L:d initial=1 crashes=2",
-            &[Lost, TwoHolders],
-        )
-    },
+    row(
+        "one, two crashes",
+        "M:aa M:a L:d crashes=2 exclusive=2",
+        &[Lost, TwoHolders],
+    ),
     row(
         "one that appends, one stall",
         "M:a M:d L:a initial=1 stalls=1",
@@ -112,8 +108,16 @@ pub const LEGACY: &[Row] = &[
     Row {
         is_large: true,
         ..row(
-            "one that appends, two stalls, one crash",
-            "R:a M:d L:a initial=1 stalls=2 crashes=1",
+            "one that appends, one stall, one crash",
+            "R:a M:d L:a initial=1 stalls=1 crashes=1",
+            &[],
+        )
+    },
+    Row {
+        is_large: true,
+        ..row(
+            "one that appends, two stalls",
+            "M:a M:d L:a initial=1 stalls=2",
             &[],
         )
     },
