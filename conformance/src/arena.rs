@@ -13,11 +13,14 @@ use tempfile::TempDir;
 use crate::check::{age_claims, workspace};
 use crate::content::{is_record, message_line, show};
 use crate::driver::{Call, Driver, Output};
+use crate::trace::MOMENTS;
 use crate::tree::age;
 
 pub struct Arena {
     pub temp: TempDir,
     pub b: PathBuf,
+    /// How long strace holds a driver up after a call, in ms.
+    pub moment: u32,
 }
 
 impl Arena {
@@ -31,6 +34,7 @@ impl Arena {
         Ok(Arena {
             b: w.join("b"),
             temp,
+            moment: MOMENTS[0],
         })
     }
 
@@ -170,8 +174,14 @@ impl Ledger {
                 show(&out.stdout)
             ));
         }
-        self.acknowledged.insert(id.to_string());
+        self.promise(id, true);
         Ok(())
+    }
+
+    pub fn promise(&mut self, id: &str, acknowledged: bool) {
+        if acknowledged {
+            self.acknowledged.insert(id.to_string());
+        }
     }
 
     /// Output of a reader. `whole`: it ended well, so that every line has to be

@@ -233,7 +233,7 @@ fn run_pairs(args: &Args, drivers: &[Driver], strace: bool, report: &Report) -> 
                 let s = stalls[(j * each + i * 11 + k) % stalls.len()];
                 if args.wants(&s.name()) {
                     jobs.push(Box::new(move || {
-                        let result = Arena::new().and_then(|x| stall::run(&x, a, b, s));
+                        let result = stall::in_time(|x| stall::run(x, a, b, s));
                         report.scenario(&[a, b], &s.name(), &again(&s.name(), a), result);
                     }));
                 }
@@ -249,8 +249,7 @@ fn run_pairs(args: &Args, drivers: &[Driver], strace: bool, report: &Report) -> 
             let name = format!("signal/{verb}-{point:?}-{signal}").to_lowercase();
             if strace && args.has(&a.name) && args.wants(&name) {
                 jobs.push(Box::new(move || {
-                    let result =
-                        Arena::new().and_then(|x| stall::signalled(&x, a, verb, point, signal));
+                    let result = stall::in_time(|x| stall::signalled(x, a, verb, point, signal));
                     report.scenario(&[a], &name, &again(&name, a), result);
                 }));
             }

@@ -5,12 +5,11 @@
 use std::fs;
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use crate::arena::{Arena, Ledger};
 use crate::content::show;
 use crate::driver::{Driver, Output};
-use crate::trace::{Sys, Traced};
+use crate::trace::{MOMENTS, Sys, TOO_LATE, Traced};
 use crate::tree::age;
 
 pub const TESTS: &[&str] = &[
@@ -34,7 +33,7 @@ pub enum Point {
     Claim,
     /// The others were linked back to B.
     PutBack,
-    /// O was read again.
+    /// O was opened to be read again: what is read is settled.
     Verify,
     /// O was unlinked, D is still there.
     Unlink,
@@ -207,11 +206,7 @@ impl Watch {
             Point::Claim
         } else if s.is(&links) && named("") {
             Point::PutBack
-        } else if s.is(&["read", "pread64", "readv"])
-            && open(".lock.owner")
-            && s.ret > 0
-            && self.worked
-        {
+        } else if s.is(&opens) && named(".lock.owner") && self.worked {
             Point::Verify
         } else if s.is(&["unlink", "unlinkat"]) && named(".lock.owner") && self.published {
             Point::Unlink
@@ -241,17 +236,32 @@ fn park(
     d: &Driver,
     (verb, more): (&str, Vec<&str>),
     point: Point,
-) -> Result<(Traced, Pid), String> {
+) -> Result<Traced, String> {
     let mut traced = Traced::start(x, d, x.call(verb, &more))?;
     let mut watch = Watch::new(x, point);
-    match traced.run_until(|s| watch.hit(s))? {
-        Some(pid) => Ok((traced, pid)),
-        None => Err(format!(
-            "the fault did not fire: {} {verb} never was at {point:?}; its calls: {}",
-            d.name,
-            traced.calls.join(" | ")
-        )),
+    if traced.park(|s| watch.hit(s))? {
+        return Ok(traced);
     }
+    Err(format!(
+        "the fault did not fire: {} {verb} never was at {point:?}; its calls: {}",
+        d.name,
+        traced.calls.join(" | ")
+    ))
+}
+
+/// Runs a scenario in a new place, again with longer moments when it was too
+/// late to park somebody.
+pub fn in_time(scenario: impl Fn(&Arena) -> Result<(), String>) -> Result<(), String> {
+    let mut result = Err(TOO_LATE.to_string());
+    for moment in MOMENTS {
+        let mut x = Arena::new()?;
+        x.moment = moment;
+        result = scenario(&x);
+        if result.as_ref().err().is_none_or(|e| e != TOO_LATE) {
+            break;
+        }
+    }
+    result
 }
 
 pub fn run(x: &Arena, a: &Driver, b: &Driver, stall: Stall) -> Result<(), String> {
@@ -267,7 +277,14 @@ pub fn run(x: &Arena, a: &Driver, b: &Driver, stall: Stall) -> Result<(), String
     // With B holding on, A has to give up in time; else it has all it needs.
     let short = matches!(stall.then, Then::Hold | Then::Overlap);
     let call = arguments(stall.verb, if short { "1.5" } else { "20" });
-    let (mut traced, pid) = park(x, a, call, stall.point)?;
+    let mut traced = park(x, a, call, stall.point)?;
+    // The chosen claim is there before, the old ones still are.
+    if stall.point == Point::PutBack && x.claims().len() < 2 {
+        return Err(format!(
+            "put back, and only these claims are there: {:?}",
+            x.claims()
+        ));
+    }
     x.age_lock()?;
     if stall.point == Point::Mark {
         age(&x.path(".lock.steal"), 31.0)?;
@@ -285,7 +302,7 @@ pub fn run(x: &Arena, a: &Driver, b: &Driver, stall: Stall) -> Result<(), String
         let more = ["--id", B_ID, "--wait", "8", "from B"];
         ledger.appended(B_ID, &x.run(b, "append", &more)?)?;
     } else {
-        let out = traced.finish(pid)?;
+        let out = traced.finish()?;
         judge(a, stall, &out)?;
         if stall.verb == "append" {
             ledger.appended(A_ID, &out)?;
@@ -293,8 +310,8 @@ pub fn run(x: &Arena, a: &Driver, b: &Driver, stall: Stall) -> Result<(), String
             ledger.received(&out.stdout, out.exit() == "0")?;
         }
     }
-    if let Some((traced, pid)) = other {
-        let out = traced.finish(pid)?;
+    if let Some(traced) = other {
+        let out = traced.finish()?;
         if out.exit() != "0" {
             let err = show(&out.stderr);
             return Err(format!("B: append: exit {} [stderr: {err}]", out.exit()));
@@ -380,9 +397,9 @@ pub fn signalled(
     let mut ledger = Ledger::default();
     ledger.fill(x, 3)?;
     ledger.attempt(A_ID, "from A");
-    let (traced, pid) = park(x, a, arguments(verb, "5"), point)?;
+    let traced = park(x, a, arguments(verb, "5"), point)?;
     kill(traced.main()?, signal).map_err(|e| format!("kill: {e}"))?;
-    let out = traced.finish(pid)?;
+    let out = traced.finish()?;
     if out.exit() != signal.to_string() {
         return Err(format!(
             "exit {}, not death by {signal} [stderr: {}]",
@@ -395,7 +412,13 @@ pub fn signalled(
             return Err(format!("b{suffix}: left behind"));
         }
     }
-    ledger.received(&out.stdout, false)?;
+    if verb == "append" {
+        // An id that was printed is a promise, signal or not.
+        let done = out.stdout == format!("{A_ID}\n").as_bytes();
+        ledger.promise(A_ID, done);
+    } else {
+        ledger.received(&out.stdout, false)?;
+    }
     if !x.claims().is_empty() {
         x.age_claims()?;
     }

@@ -1,6 +1,10 @@
-//! Parks a driver right after an exact system call: strace stops it by
-//! SIGSTOP after every call on the files of the mailbox, and the runner lets
-//! it go on until the call it waits for.
+//! Parks a driver right after an exact system call, all of it at once, as a
+//! frozen machine would. strace holds it up for a moment after every call on
+//! the files of the mailbox; when it is the one, the runner stops strace, and
+//! with it everything it traces, until it lets strace go on.
+//!
+//! (A SIGSTOP to the one process that made the call would do for most, but a
+//! shell may take a stopped child for a failed one.)
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,8 +18,14 @@ use nix::unistd::Pid;
 use crate::arena::Arena;
 use crate::driver::{Call, Driver, Output, Running, on_path};
 
-const CALLS: &str = "?mkdir,mkdirat,?link,linkat,?open,openat,read,?pread64,readv,write,\
-?pwrite64,writev,?rename,renameat,?renameat2,?unlink,unlinkat,?rmdir";
+const CALLS: &str = "?mkdir,mkdirat,?link,linkat,?open,openat,write,?pwrite64,writev,\
+?rename,renameat,?renameat2,?unlink,unlinkat,?rmdir";
+
+/// The moments to try, in ms: a busy machine may be too late for a short one.
+pub const MOMENTS: [u32; 4] = [15, 60, 250, 1000];
+
+/// Said when the driver had moved on before it could be stopped.
+pub const TOO_LATE: &str = "too late to park it";
 
 /// One finished system call of a driver, as strace wrote it.
 pub struct Sys {
@@ -54,10 +64,8 @@ pub struct Traced {
     at: u64,
     rest: String,
     unfinished: BTreeMap<i32, String>,
-    last: BTreeMap<i32, String>,
-    /// The calls it was stopped at, for the message when a point is not met.
+    /// The calls so far, also for the message when a point is not met.
     pub calls: Vec<String>,
-    stops: Vec<i32>,
 }
 
 pub fn available() -> bool {
@@ -69,69 +77,78 @@ impl Traced {
         let log = tempfile::Builder::new()
             .prefix("trace")
             .tempfile_in(x.temp.path());
-        let (_, log) = log
-            .map_err(|e| e.to_string())?
-            .keep()
-            .map_err(|e| e.to_string())?;
+        let log = log.map_err(|e| e.to_string())?.keep();
+        let (_, log) = log.map_err(|e| e.to_string())?;
         let mut prefix: Vec<OsString> = ["strace", "-f", "-y", "-o"].map(OsString::from).to_vec();
         prefix.push(log.clone().into());
         for suffix in ["", ".lock", ".lock.owner", ".lock.steal", ".claims"] {
             prefix.extend(["-P".into(), x.path(suffix).into_os_string()]);
         }
+        let delay = x.moment * 1000;
         prefix.extend(["-e".into(), format!("trace={CALLS}").into()]);
         prefix.extend([
             "-e".into(),
-            format!("inject={CALLS}:signal=SIGSTOP:when=1+").into(),
+            format!("inject={CALLS}:delay_exit={delay}:when=1+").into(),
         ]);
         call.prefix = prefix;
-        let running = d.start(x.temp.path(), call)?;
         Ok(Traced {
-            running,
+            running: d.start(x.temp.path(), call)?,
             log,
             at: 0,
             rest: String::new(),
             unfinished: BTreeMap::new(),
-            last: BTreeMap::new(),
             calls: Vec::new(),
-            stops: Vec::new(),
         })
     }
 
-    /// Goes on until it is stopped after a call `hit` likes: its process. None
-    /// when it ended without.
-    pub fn run_until(&mut self, mut hit: impl FnMut(&Sys) -> bool) -> Result<Option<Pid>, String> {
+    /// Lets it run until it has made a call that `hit` likes, and parks it
+    /// there. False when it ended without.
+    pub fn park(&mut self, mut hit: impl FnMut(&Sys) -> bool) -> Result<bool, String> {
         let since = Instant::now();
+        let mut seen = 0;
         loop {
             let over = self.running.is_over();
             self.read_log()?;
-            for pid in std::mem::take(&mut self.stops) {
-                let line = self.last.get(&pid).cloned().unwrap_or_default();
-                self.calls.push(line.clone());
-                let pid = Pid::from_raw(pid);
-                if Sys::parse(&line).is_some_and(|s| hit(&s)) {
-                    return Ok(Some(pid));
+            while let Some(line) = self.calls.get(seen) {
+                seen += 1;
+                if Sys::parse(line).is_some_and(|s| hit(&s)) {
+                    self.freeze()?;
+                    return if self.calls.len() == seen {
+                        Ok(true)
+                    } else {
+                        Err(TOO_LATE.to_string())
+                    };
                 }
-                // It may have been killed since: then the loop sees the end.
-                let _ = kill(pid, Signal::SIGCONT);
             }
             if over {
-                return Ok(None);
+                return Ok(false);
             }
             if since.elapsed() > Duration::from_secs(40) {
                 self.running.kill_all();
-                return Err(format!(
-                    "hangs under strace, last at {:?}",
-                    self.calls.last()
-                ));
+                return Err(format!("hangs under strace after {:?}", self.calls.last()));
             }
-            std::thread::sleep(Duration::from_micros(400));
+            std::thread::sleep(Duration::from_micros(500));
         }
     }
 
-    /// Lets it run to its end, with no stop any more.
-    pub fn finish(mut self, parked: Pid) -> Result<Output, String> {
-        kill(parked, Signal::SIGCONT).map_err(|e| format!("SIGCONT: {e}"))?;
-        self.run_until(|_| false)?;
+    /// Stops strace, and looks what was written until it stood.
+    fn freeze(&mut self) -> Result<(), String> {
+        let p = self.running.pid();
+        kill(p, Signal::SIGSTOP).map_err(|e| format!("SIGSTOP: {e}"))?;
+        let path = format!("/proc/{p}/stat");
+        for _ in 0..2000 {
+            let stat = std::fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
+            if stat.rsplit_once(") ").is_some_and(|t| t.1.starts_with('T')) {
+                return self.read_log();
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        Err("strace does not stop".to_string())
+    }
+
+    /// Lets it go on to its end.
+    pub fn finish(self) -> Result<Output, String> {
+        kill(self.running.pid(), Signal::SIGCONT).map_err(|e| format!("SIGCONT: {e}"))?;
         self.running.finish()
     }
 
@@ -166,16 +183,14 @@ impl Traced {
     }
 
     fn event(&mut self, pid: i32, event: &str) {
-        if event.starts_with("--- stopped by SIGSTOP") {
-            self.stops.push(pid);
-        } else if let Some(head) = event.strip_suffix("<unfinished ...>") {
+        if let Some(head) = event.strip_suffix("<unfinished ...>") {
             self.unfinished.insert(pid, head.to_string());
         } else if let Some(tail) = event.strip_prefix("<... ") {
             let head = self.unfinished.remove(&pid).unwrap_or_default();
             let tail = tail.split_once("resumed>").map_or("", |t| t.1);
-            self.last.insert(pid, head + tail);
+            self.calls.push(head + tail);
         } else if !event.starts_with("---") && !event.starts_with("+++") {
-            self.last.insert(pid, event.to_string());
+            self.calls.push(event.to_string());
         }
     }
 }
@@ -186,10 +201,13 @@ mod tests {
 
     #[test]
     fn calls() {
-        let s = Sys::parse(r#"openat(AT_FDCWD</w>, "/w/b", O_WRONLY|O_APPEND, 0600) = 3</w/b>"#);
+        let s = Sys::parse(
+            r#"openat(AT_FDCWD</w>, "/w/b", O_WRONLY|O_APPEND, 0600) = 3</w/b> (DELAYED)"#,
+        );
         let s = s.unwrap();
         assert_eq!((s.name.as_str(), s.ret), ("openat", 3));
-        let s = Sys::parse(r#"mkdir("/w/b.lock", 0700) = -1 EEXIST (File exists)"#).unwrap();
+        let s =
+            Sys::parse(r#"mkdir("/w/b.lock", 0700) = -1 EEXIST (File exists) (DELAYED)"#).unwrap();
         assert!(!s.ok());
     }
 }
