@@ -328,9 +328,12 @@ END {
 
 # ------------------------------------------------------------------ primitives
 
-# mksh has no builtin printf, and 100 kB do not fit an argument list.
+# mksh has no builtin printf, and 100 kB do not fit an argument list. ksh93
+# keeps what it could not write and writes it to the next file: not so on a
+# descriptor that is closed in between.
 case ${KSH_VERSION-} in
   *MIRBSD*|*LEGACY*) __mbox_put() { command print -r -- "$1"; } ;;
+  ?*) __mbox_put() { { command print -r -u3 -- "$1"; } 3>&1; } ;;
   *) __mbox_put() { command printf '%s\n' "$1"; } ;;
 esac
 
@@ -499,6 +502,10 @@ __mbox_others_write() {
 # Whether a file ends in a newline. read says so itself, and a NUL, which no
 # shell can hold, cannot pass for one.
 __mbox_ends_line() { command tail -c 1 -- "$1" 2>/dev/null | command read -r __mbox_byte 2>/dev/null; }
+
+# __mbox_x: the last $2 bytes of the file $1, less trailing newlines. Fails when
+# they cannot be read.
+__mbox_tail() { __mbox_x=$(exec tail -c "$2" -- "$1" 2>/dev/null); }
 
 # Whether the numbers $1 and $2 are more than $3 apart. Ten digits do not fit
 # the 32 bits of mksh, so the first one is looked at apart.
@@ -965,12 +972,10 @@ __mbox_format() {
 # Open, Heal, Write, under the lock.
 __mbox_write() {
   __mbox_files_safe "$__mbox_B" || return                             # APP-2
-  __mbox_new=1 __mbox_lead=
-  if [ -e "$__mbox_B" ]; then
-    __mbox_new=
-    if [ -s "$__mbox_B" ] && ! __mbox_ends_line "$__mbox_B"; then
-      __mbox_lead=$__mbox_nl                                          # APP-3
-    fi
+  __mbox_after_nl= __mbox_lead=
+  if [ -s "$__mbox_B" ]; then
+    __mbox_after_nl=$__mbox_nl
+    __mbox_ends_line "$__mbox_B" || __mbox_lead=$__mbox_nl            # APP-3
   fi
   if [ -n "$__mbox_text" ]; then
     __mbox_add "$__mbox_B" "$__mbox_lead$__mbox_text"                 # APP-4
@@ -987,10 +992,23 @@ __mbox_write() {
   }
   if [ -n "$__mbox_o_sync" ]; then __mbox_sync || return; fi          # APP-6
 }
+# APP-8: whether what was just written stands at the end of B, in one piece, at
+# the beginning of a line. A late or short write of somebody who stalled can
+# stand beside or inside it.
+__mbox_stands() {
+  if [ -n "$__mbox_text" ]; then
+    __mbox_tail "$__mbox_B" $((${#__mbox_text} + 2)) &&
+      [ "$__mbox_x" = "$__mbox_after_nl$__mbox_text" ]
+    return
+  fi
+  __mbox_x=$(command wc -c <"$__mbox_tmp") || return
+  command tail -c "$((__mbox_x))" -- "$__mbox_B" 2>/dev/null | command cmp -s - "$__mbox_tmp" || return
+  [ -z "$__mbox_after_nl" ] ||
+    [ -z "$(command tail -c "$((__mbox_x + 1))" -- "$__mbox_B" 2>/dev/null | command head -n 1)" ]
+}
 # A sync that takes files, or else one of everything.
 __mbox_sync() {
-  set -- "$__mbox_B"
-  [ -z "$__mbox_new" ] || set -- "$__mbox_B" "${__mbox_B%/*}/"
+  set -- "$__mbox_B" "${__mbox_B%/*}/"
   __mbox_run sync -- "$@" || __mbox_run sync "$@" || __mbox_run sync && return 0
   __mbox_fail 74 "cannot sync $__mbox_B: $__mbox_err; the record may not survive a power cut"
 }
@@ -1016,6 +1034,7 @@ __mbox_verb_append() {
     return 0
   fi
   __mbox_deadline
+  __mbox_cut=0
   while :; do
     __mbox_acquire || {
       __mbox_rc=$?
@@ -1023,8 +1042,18 @@ __mbox_verb_append() {
       return "$__mbox_rc"
     }
     if __mbox_write; then
-      # APP-7: lost means the whole append again, with the same record
-      __mbox_release && break
+      # APP-7, APP-8: lost or cut means the whole append again, with the same record
+      if __mbox_stands; then
+        __mbox_release && break
+        continue
+      fi
+      __mbox_release
+      __mbox_cut=$((__mbox_cut + 1))
+      if [ "$__mbox_cut" -gt 8 ]; then
+        __mbox_cleanup
+        __mbox_fail 74 "cannot find the record in $__mbox_B after writing it; see who else writes there, and that tail and cmp work"
+        return
+      fi
     else
       __mbox_rc=$?
       __mbox_release

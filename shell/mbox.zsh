@@ -77,6 +77,16 @@ __mbox_ends_line() {
   exec {fd}<&-
   [[ $byte == $'\n' ]]
 }
+__mbox_tail() {
+  local fd
+  __mbox_x=
+  sysopen -r -o cloexec -u fd -- $1 2>/dev/null || return 1
+  # a file shorter than that is read from its beginning
+  sysseek -u $fd -w end -$2 2>/dev/null
+  sysread -i $fd -s $2 __mbox_x
+  exec {fd}<&-
+  while [[ $__mbox_x == *$'\n' ]]; do __mbox_x=${__mbox_x%$'\n'}; done
+}
 __mbox_hex() {
   local fd bytes c x
   __mbox_x=

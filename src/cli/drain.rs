@@ -5,6 +5,7 @@ use super::args::DrainArgs;
 use super::exit::{Exit, Status, say};
 use super::out::{Out, deliver, say_foreign};
 use crate::mailbox::{Bounded, Limit, Mailbox};
+use crate::sys::signals::Deferred;
 
 pub(super) fn run(args: DrainArgs, places: &Places) -> Result<Status, Exit> {
     let limit = Limit {
@@ -22,14 +23,16 @@ pub(super) fn run(args: DrainArgs, places: &Places) -> Result<Status, Exit> {
 }
 
 fn drain(mailbox: &Mailbox, limit: &Limit, out: &mut Out) -> Result<Status, Exit> {
+    // Until the delivery watches for them: a claim is given up before a signal ends us.
+    let signals = Deferred::begin();
     let drained = match limit {
         Limit {
             messages: None,
             bytes: None,
         } => mailbox
-            .drain()?
+            .drain_holding(&signals)?
             .map_or(Bounded::Nothing, |claim| Bounded::Mail(Box::new(claim))),
-        limit => mailbox.drain_some(limit)?,
+        limit => mailbox.drain_some_holding(limit, &signals)?,
     };
     match drained {
         Bounded::Mail(claim) => {

@@ -5,6 +5,7 @@ use super::args::TakeArgs;
 use super::exit::{Exit, Status};
 use super::out::{Out, deliver, say_foreign};
 use crate::mailbox::Match;
+use crate::sys::signals::Deferred;
 
 pub(super) fn run(args: TakeArgs, places: &Places) -> Result<Status, Exit> {
     let wanted = Match {
@@ -14,7 +15,9 @@ pub(super) fn run(args: TakeArgs, places: &Places) -> Result<Status, Exit> {
     };
     for mailbox in places.mailboxes_or_mine(args.mailbox.as_slice())? {
         let mailbox = mailbox.waiting(args.wait.time);
-        if let Some(claim) = mailbox.take(&wanted)? {
+        // As for drain
+        let signals = Deferred::begin();
+        if let Some(claim) = mailbox.take_holding(&wanted, &signals)? {
             deliver(&mailbox, claim, &mut Out::new(args.format))?;
             say_foreign(&mailbox)?;
             return Ok(Status::Yes);

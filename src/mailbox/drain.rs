@@ -17,13 +17,17 @@ impl Mailbox {
     /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) when the lock was not had in time;
     /// the mail stays.
     pub fn drain(&self) -> Result<Option<Claim>> {
+        self.drain_holding(&Deferred::begin())
+    }
+
+    /// The same for a caller who holds signals back until the claim is in good hands.
+    pub(crate) fn drain_holding(&self, signals: &Deferred) -> Result<Option<Claim>> {
         // Look (DRAIN-1)
         if !self.has_mail()? {
             return Ok(None);
         }
-        let signals = Deferred::begin();
         let mut claims = Claims::of(self);
-        let lock = self.acquire(&signals)?;
+        let lock = self.acquire(signals)?;
         claims.adopt(&lock)?;
         claims.claim_records(&lock)?;
         if claims.is_empty() {
@@ -33,7 +37,7 @@ impl Mailbox {
         // acknowledged before this, or finds its token gone.
         if lock.release()? == Released::Lost {
             // That we could publish anew says as much: no other token is in place.
-            let (Released::Held | Released::Lost) = self.acquire(&signals)?.release()?;
+            let (Released::Held | Released::Lost) = self.acquire(signals)?.release()?;
         }
         Ok((!claims.is_empty()).then(|| Claim::new(claims, 0)))
     }

@@ -67,7 +67,12 @@ impl Mailbox {
     /// [`ErrorKind::Busy`](crate::ErrorKind::Busy) when the lock was not had in time;
     /// the mail stays.
     pub fn take(&self, wanted: &Match) -> Result<Option<Claim>> {
-        match self.take_chosen(&Rule::First(wanted))? {
+        self.take_holding(wanted, &Deferred::begin())
+    }
+
+    /// The same for a caller who holds signals back until the claim is in good hands.
+    pub(crate) fn take_holding(&self, wanted: &Match, signals: &Deferred) -> Result<Option<Claim>> {
+        match self.take_chosen(&Rule::First(wanted), signals)? {
             Bounded::Mail(claim) => Ok(Some(*claim)),
             Bounded::Nothing | Bounded::TooLarge { .. } => Ok(None),
         }
@@ -78,10 +83,15 @@ impl Mailbox {
     /// # Errors
     /// As for [`take`](Mailbox::take).
     pub fn drain_some(&self, limit: &Limit) -> Result<Bounded> {
-        self.take_chosen(&Rule::UpTo(limit))
+        self.drain_some_holding(limit, &Deferred::begin())
     }
 
-    fn take_chosen(&self, rule: &Rule<'_>) -> Result<Bounded> {
+    /// The same for a caller who holds signals back until the claim is in good hands.
+    pub(crate) fn drain_some_holding(&self, limit: &Limit, signals: &Deferred) -> Result<Bounded> {
+        self.take_chosen(&Rule::UpTo(limit), signals)
+    }
+
+    fn take_chosen(&self, rule: &Rule<'_>, signals: &Deferred) -> Result<Bounded> {
         // Look (TAKE-1)
         if !self.has_mail()? {
             return Ok(Bounded::Nothing);
@@ -97,10 +107,9 @@ impl Mailbox {
                 return Ok(Bounded::Nothing);
             }
         }
-        let signals = Deferred::begin();
         let mut claims = Claims::of(self);
         loop {
-            let lock = self.acquire(&signals)?;
+            let lock = self.acquire(signals)?;
             claims.adopt(&lock)?;
             claims.claim_records(&lock)?;
             // Fence (TAKE-7), with the lock kept
