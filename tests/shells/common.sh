@@ -351,6 +351,7 @@ is 'a closed pipe keeps the mail, and is quiet' "$({ sleep 0.2; script drain "$B
 fill
 is 'a closed stdout too' "$(script drain "$B" 2>err >&-; echo $?; cat err; cat b.claims/* | cmp - all)" 74
 fill
+is 'what could not be written does not turn up elsewhere' "$(script append ./c secret --id 00c0ffee00c0ffee >/dev/full 2>err; grep -v '^mbox: ' err; grep -c secret c; rm c)" 1
 is 'take and a full stdout' "$(script take "$B" >/dev/full 2>/dev/null; echo $?; script drain "$B" | cmp - all)" 74
 if (ulimit -f 1) 2>/dev/null; then
   fresh
@@ -396,9 +397,8 @@ is "a signal during a function is the user's, after it" "$($MBOX_SHELL -c '. "$M
   PATH=$T/slow2:$PATH
   (sleep 0.3; kill -TERM $$) &
   mbox_append ./b "q\"uote" >/dev/null
-  echo appended' 2>&1; files)" 'trapped
-appended
-./b '
+  echo appended; [ ! -d b.lock ] || echo locked' 2>&1)" 'trapped
+appended'
 if setsid -w true 2>/dev/null; then
   for sig in INT TERM; do
     fresh
