@@ -1816,7 +1816,7 @@ __mbox_enter() {
   # would take the builtins themselves away.)
   case ${BASH_VERSION:+bash}:${KSH_VERSION-} in
     bash:*) command unset -f trap set unset exec exit return eval export shift break continue ;;
-    *MIRBSD*|*LEGACY*) command unset -f date dd find ln mkdir mv od rm rmdir sh sleep stat sync ;;
+    *MIRBSD*|*LEGACY*) command unset -f date dd find ln mkdir mv od rm rmdir sh sleep stat sync tail ;;
   esac 2>/dev/null
   if [ "${MBOX_PURE-}" != 1 ] && __mbox_find_binary; then
     # so that a `mbox` that is this very file does not call itself

@@ -404,7 +404,8 @@ if setsid -w true 2>/dev/null; then
     fresh
     echo "$message" >b
     PATH=$T/slow:$PATH setsid -w $MBOX_SHELL -c '. "$MBOX_LIB"; (sleep 0.3; kill -'$sig' 0) & mbox_append ./b "q\"uote"; sleep 2' >/dev/null 2>&1
-    sleep 1   # the shell may die before its subshell, which finishes its step
+    # the shell may die before its subshell, which finishes its step
+    n=0; while [ "$(files)" != './b ' ] && [ $n -lt 50 ]; do sleep 0.2; n=$((n + 1)); done
     is "$sig for all of the group leaves no lock" "$(files)" './b '
   done
 fi
