@@ -83,6 +83,8 @@ const PATIENCE: usize = 400;
 #[derive(Default)]
 pub struct Checks {
     leftovers: HashSet<(u64, u64)>,
+    /// A fresh process had no room for its claims.
+    pub is_unsure: bool,
 }
 
 impl Checks {
@@ -149,9 +151,16 @@ impl Checks {
         if watch.contains(&Property::Slow) && !is_recovered_at_once(model, &left) {
             return Some(Property::Slow);
         }
-        (watch.contains(&Property::Wedge)
-            && !FRESH.iter().all(|row| gets_through(model, left, row)))
-        .then_some(Property::Wedge)
+        if watch.contains(&Property::Wedge) {
+            for row in FRESH {
+                match gets_through(model, left, row) {
+                    Some(true) => {}
+                    Some(false) => return Some(Property::Wedge),
+                    None => self.is_unsure = true,
+                }
+            }
+        }
+        None
     }
 }
 
@@ -160,16 +169,20 @@ fn is_calm_end(state: &State) -> bool {
     is_done && state.crashes == 0 && state.stalls == 0
 }
 
-fn gets_through(model: &Model, mut state: State, row: &[(Kind, Job)]) -> bool {
+/// `None`: there was no room for its claims.
+fn gets_through(model: &Model, mut state: State, row: &[(Kind, Job)]) -> Option<bool> {
     for &(kind, job) in row {
         let Some(next) = fresh(model, state, kind, job, true, None) else {
-            return false;
+            return Some(false);
         };
+        if next.is_overfull {
+            return None;
+        }
         state = next;
     }
     // S may stay: it is in nobody's way but a clearer's, who removes it by its age.
     let is_clean = !state.lock.is_there && state.owner == Owner::Absent && !state.has_claims_dir;
-    state.acknowledged & !state.delivered == 0 && is_clean
+    Some(state.acknowledged & !state.delivered == 0 && is_clean)
 }
 
 /// With the token of a dead holder of the guard in O, a peer with guard waits for no age.
@@ -216,7 +229,7 @@ fn fresh(
             });
         }
         state = after;
-        if state.peers[p].pc == Pc::Done {
+        if state.peers[p].pc == Pc::Done || state.is_overfull {
             return Some(state);
         }
     }
@@ -243,7 +256,7 @@ pub fn explain(model: &Model, state: &State) -> Vec<Moved> {
             }
         }
         for row in FRESH {
-            if !gets_through(model, left, row) {
+            if gets_through(model, left, row) == Some(false) {
                 let mut state = left;
                 for &(kind, job) in row {
                     match fresh(model, state, kind, job, true, Some(&mut path)) {

@@ -19,7 +19,7 @@ pub struct Report {
     pub states: usize,
     pub depth: usize,
     pub time: Duration,
-    /// The limit was reached: not everything was seen.
+    /// A limit was reached, of states or of claims: not everything was seen.
     pub is_capped: bool,
     /// A bit for each kind of call that was made.
     pub calls: u64,
@@ -173,6 +173,7 @@ pub fn first_state(mix: &Mix) -> State {
         delivered: 0,
         crashes: 0,
         stalls: 0,
+        is_overfull: false,
         peers: [peer(0), peer(1), peer(2)],
     }
 }
@@ -186,7 +187,7 @@ pub fn search(model: &Model, watch: &[Property], limits: Limits) -> Report {
     let (first, words, _) = canonical(&first_state(&model.mix), &orders);
     seen.note(fingerprint(&words), 0, FREE);
     let mut frontier = vec![(first, 0u32)];
-    let (mut depth, mut is_capped, mut calls) = (0, false, 0u64);
+    let (mut depth, mut is_capped, mut is_cut, mut calls) = (0, false, false, 0u64);
     'search: while !frontier.is_empty() {
         let mut next_frontier = Vec::new();
         for (state, index) in &frontier {
@@ -204,6 +205,10 @@ pub fn search(model: &Model, watch: &[Property], limits: Limits) -> Report {
                 {
                     ends.push((property, *index, Some(action)));
                     is_over = limits.is_first;
+                }
+                if next.state.is_overfull {
+                    is_cut = true;
+                    return;
                 }
                 let (state, words, _) = canonical(&next.state, &orders);
                 let noted = seen.note(fingerprint(&words), action.code(), *index);
@@ -242,7 +247,7 @@ pub fn search(model: &Model, watch: &[Property], limits: Limits) -> Report {
         states: seen.entries.len(),
         depth,
         time: begun.elapsed(),
-        is_capped,
+        is_capped: is_capped || is_cut || checks.is_unsure,
         calls,
         found,
     }

@@ -159,6 +159,8 @@ pub struct State {
     pub delivered: u8,
     pub crashes: u8,
     pub stalls: u8,
+    /// There would be more claims than there is room for: not gone into, and said.
+    pub is_overfull: bool,
     pub peers: [Process; PEERS],
 }
 
@@ -241,7 +243,10 @@ impl State {
     /// Makes a claim, in its place by birth; returns the place.
     pub fn insert_claim(&mut self, claim: Claim) -> usize {
         let count = usize::from(self.count);
-        assert!(count < CLAIMS, "more claims than the model has room for");
+        if count == CLAIMS {
+            self.is_overfull = true;
+            return CLAIMS - 1;
+        }
         let mut place = count;
         while place > 0 && self.claims[place - 1].birth > claim.birth {
             self.claims[place] = self.claims[place - 1];
