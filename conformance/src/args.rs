@@ -52,6 +52,9 @@ pub struct Args {
     /// Messages of the swarm
     #[arg(long, default_value_t = 1000, value_name = "N")]
     pub swarm_messages: usize,
+    /// Milliseconds from one kill in the swarm to the next
+    #[arg(long, default_value_t = 50, value_name = "MS")]
+    pub kill_every: u64,
     /// Seed of the swarm and of the races [default: from the clock; printed]
     #[arg(long)]
     pub seed: Option<u64>,

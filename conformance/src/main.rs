@@ -20,6 +20,7 @@ mod tree;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use nix::sys::stat::{Mode, umask};
@@ -310,7 +311,7 @@ fn run_swarm(args: &Args, drivers: &[Driver], report: &Report) {
         let plan = swarm::Plan {
             messages,
             seed,
-            kills,
+            kills: kills.then(|| Duration::from_millis(args.kill_every)),
         };
         let again = format!("--only swarm --filter {name} --seed {seed}");
         let result = swarm::run(drivers, &plan).map(|told| report.say(&format!("{name}: {told}")));
