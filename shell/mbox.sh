@@ -665,10 +665,13 @@ __mbox_root_make() {
   __mbox_code || __mbox_fail $? "cannot make $__mbox_root/mailboxes: $__mbox_err; check the path or give another --root"
 }
 
-# FILE-2, FILE-3. Asked before anything is opened, so nothing can hang.
+# FILE-2, FILE-3. Asked before anything is opened, so nothing can hang. Each
+# test finds something bad by itself: "there, but no directory" asked in two
+# tests is also true of a directory removed in between.
+__mbox_special() { [ -h "$1" ] || [ -p "$1" ] || [ -S "$1" ] || [ -c "$1" ] || [ -b "$1" ]; }
 __mbox_files_safe() {
   for __mbox_x do
-    if [ -h "$__mbox_x" ] || { [ -e "$__mbox_x" ] && ! [ -f "$__mbox_x" ]; }; then
+    if __mbox_special "$__mbox_x" || [ -d "$__mbox_x" ]; then
       __mbox_fail 77 "refused: $__mbox_x is not a regular file; see what it is and move it away"
       return
     fi
@@ -676,7 +679,7 @@ __mbox_files_safe() {
 }
 __mbox_dirs_safe() {
   for __mbox_x do
-    if [ -h "$__mbox_x" ] || { [ -e "$__mbox_x" ] && ! [ -d "$__mbox_x" ]; }; then
+    if __mbox_special "$__mbox_x" || [ -f "$__mbox_x" ]; then
       __mbox_fail 77 "refused: $__mbox_x is not a directory; see what it is and move it away"
       return
     fi
@@ -693,9 +696,11 @@ __mbox_read_owner() {
   __mbox_obs=
   [ -f "$__mbox_O" ] && ! [ -h "$__mbox_O" ] || return 1
   {
-    IFS= command read -r __mbox_obs
-    IFS= command read -r __mbox_x && __mbox_obs=$__mbox_obs$__mbox_nl$__mbox_x
-  } 2>/dev/null <"$__mbox_O"
+    {
+      IFS= command read -r __mbox_obs
+      IFS= command read -r __mbox_x && __mbox_obs=$__mbox_obs$__mbox_nl$__mbox_x
+    } <"$__mbox_O"
+  } 2>/dev/null
   [ -n "$__mbox_obs" ] || [ -e "$__mbox_O" ]
 }
 
@@ -1113,9 +1118,10 @@ __mbox_gather() {
   set --
   if [ -d "$__mbox_C" ]; then
     for __mbox_f in "$__mbox_C"/* "$__mbox_C"/.[!.]*; do
-      [ -e "$__mbox_f" ] || [ -h "$__mbox_f" ] || continue
       __mbox_f=${__mbox_f##*/}
       if ! __mbox_claim "$__mbox_f"; then
+        # no match of the glob, or removed by its owner this moment
+        [ -e "$__mbox_C/$__mbox_f" ] || [ -h "$__mbox_C/$__mbox_f" ] || continue
         [ -n "$__mbox_told" ] || __mbox_say "left alone: $__mbox_C/$__mbox_f is not a claim; see what it is and move it away"
         continue
       fi
