@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::token::{Owner, Token};
-use crate::format::{BACKOFF, SETTLE, STALE, suffix};
+use crate::format::{BACKOFF, NEARLY_STALE, PATIENCE, SETTLE, STALE, suffix};
 use crate::sys::clock::{self, Backoff, Deadline};
 use crate::sys::fs::{self, Identity, Removed};
 use crate::sys::guard::{self, Flock};
@@ -56,6 +56,10 @@ pub(crate) enum State {
 impl State {
     pub(crate) fn is_stale(&self) -> bool {
         matches!(self, State::Held { age, .. } if *age > STALE)
+    }
+
+    fn is_free(&self) -> bool {
+        matches!(self, State::Free)
     }
 }
 
@@ -101,19 +105,18 @@ impl Lock {
             } else {
                 self.recover(guard.is_some())?
             };
-            if progress == Recovered::Yes {
-                continue;
+            match progress {
+                Recovered::Yes => continue,
+                Recovered::NotYet if deadline.has_passed() => return Err(self.busy()),
+                Recovered::NotYet => backoff.wait(deadline, signals),
             }
-            if deadline.has_passed() {
-                return Err(self.busy());
-            }
-            backoff.wait(deadline, signals);
         }
     }
 
     /// ACQ-1, ACQ-2: the guard, or `None` to go on without it.
     fn take_guard(&self, deadline: &Deadline, signals: &Deferred) -> Result<Option<File>> {
         let file = fs::open_guard(&self.guard).map_err(|e| self.failed(&self.guard, e))?;
+        let patience = Deadline::after(PATIENCE);
         let mut backoff = Backoff::new(BACKOFF);
         loop {
             match guard::try_lock(&file).map_err(|e| self.failed(&self.guard, e))? {
@@ -121,18 +124,22 @@ impl Lock {
                 Flock::Unsupported => return Ok(None),
                 Flock::Contended => {}
             }
-            // A holder of the guard that is frozen must not wedge anybody.
+            // A holder of the guard that is frozen must not wedge anybody. One that is just
+            // clearing an old lock lets go of it within the patience.
             let state = self.state()?;
-            if state.is_stale() {
+            let is_frozen = state.is_stale() || (state.is_free() && deadline.has_passed());
+            if is_frozen && patience.has_passed() {
                 return Ok(None);
             }
-            if deadline.has_passed() {
-                return match state {
-                    State::Free => Ok(None),
-                    State::Held { .. } => Err(self.busy()),
-                };
+            if deadline.has_passed() && !is_frozen {
+                return Err(self.busy());
             }
-            backoff.wait(deadline, signals);
+            let until = if deadline.has_passed() {
+                &patience
+            } else {
+                deadline
+            };
+            backoff.wait(until, signals);
         }
     }
 
@@ -184,27 +191,29 @@ impl Lock {
             self.clear_stale_mark()?;
             return Ok(Recovered::NotYet);
         }
-        let cleared = self.clear(&observed, &id, is_old);
+        let cleared = self.clear(observed.as_ref(), &id, is_old);
         fs::rmdir(&self.steal).map_err(|e| self.failed(&self.steal, e))?;
         cleared
     }
 
     /// Compare, Clear and Settle, holding the steal marker.
-    fn clear(&self, observed: &Option<Owner>, id: &Identity, is_old: bool) -> Result<Recovered> {
-        let is_unchanged =
-            self.read_owner()? == *observed && self.read_dir()?.is_some_and(|(now, _)| now == *id);
-        if !is_unchanged {
+    fn clear(&self, observed: Option<&Owner>, id: &Identity, is_old: bool) -> Result<Recovered> {
+        if self.read_owner()?.as_ref() != observed {
             return Ok(Recovered::NotYet);
         }
+        let age = match self.read_dir()? {
+            Some((now, age)) if now == *id => age,
+            _ => return Ok(Recovered::NotYet),
+        };
         if observed.is_some() {
             fs::unlink(&self.owner).map_err(|e| self.failed(&self.owner, e))?;
         }
         let removed = fs::rmdir(&self.dir).map_err(|e| self.failed(&self.dir, e))?;
-        if is_old {
-            if removed == Removed::NotEmpty {
-                fs::remove_tree(&self.dir).map_err(|e| self.failed(&self.dir, e))?;
-            }
-            // A legacy peer may be between its own look and its rmdir.
+        if is_old && removed == Removed::NotEmpty {
+            fs::remove_tree(&self.dir).map_err(|e| self.failed(&self.dir, e))?;
+        }
+        if is_old || age > NEARLY_STALE {
+            // A legacy peer that saw it old may be between its own look and its rmdir.
             std::thread::sleep(SETTLE);
         }
         Ok(Recovered::Yes)
@@ -229,8 +238,9 @@ impl Lock {
 
     /// Release with a token that was printed by an earlier process (RELV-1).
     pub(crate) fn release(&self, token: &Token) -> Result<Released> {
-        // Verify (REL-1)
-        if !self.read_owner()?.is_some_and(|owner| owner.is(token)) {
+        // Verify (REL-1). An owner file that was made and not written yet is nobody's.
+        let is_ours = |owner: Owner| owner.is(token) && !token.as_str().is_empty();
+        if !self.read_owner()?.is_some_and(is_ours) {
             return Ok(Released::Lost);
         }
         fs::unlink(&self.owner).map_err(|e| self.failed(&self.owner, e))?;

@@ -4,15 +4,17 @@ use super::args::{AcquireArgs, ReleaseArgs};
 use super::exit::{Exit, Status};
 use super::{Places, out};
 use crate::format::token::Token;
-use crate::lock::Released;
+use crate::lock::{Peer, Released};
 use crate::sys::signals::Deferred;
 
 pub(super) fn acquire(args: AcquireArgs, places: &Places) -> Result<Status, Exit> {
     let mailbox = places.mailbox(&args.mailbox)?.waiting(args.wait.time);
     let signals = Deferred::begin();
-    let lock = mailbox.lock_unguarded(&signals)?;
+    // Without the guard: this process ends, and the lock stays (ACQV-1).
+    let lock = mailbox.lock_holding(Peer::WithoutGuard, &signals)?;
     // A lock whose token nobody learned is released again, by dropping it.
-    out::answer(lock.token().as_str())?;
+    out::refuse_closed_stdout()?;
+    out::answer(lock.token().as_str(), "the lock was released again")?;
     lock.leave();
     Ok(Status::Yes)
 }
@@ -20,13 +22,8 @@ pub(super) fn acquire(args: AcquireArgs, places: &Places) -> Result<Status, Exit
 pub(super) fn release(args: ReleaseArgs, places: &Places) -> Result<Status, Exit> {
     let mailbox = places.mailbox(&args.mailbox)?;
     let _signals = Deferred::begin();
-    Ok(
-        match mailbox
-            .lock_parts()
-            .release(&Token::from_text(&args.token))?
-        {
-            Released::Held => Status::Yes,
-            Released::Lost => Status::No,
-        },
-    )
+    Ok(match mailbox.release(&Token::from_text(&args.token))? {
+        Released::Held => Status::Yes,
+        Released::Lost => Status::No,
+    })
 }

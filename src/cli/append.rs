@@ -24,7 +24,7 @@ pub(super) fn run(args: AppendArgs, places: &Places) -> Result<Status, Exit> {
             .read_to_end(&mut records)
             .map_err(|e| Exit::stdin(&e))?;
         for id in mailbox.append_many(&records, &how)? {
-            acknowledge(&id)?;
+            out::answer(&id, "all records were appended all the same")?;
         }
         return Ok(Status::Yes);
     }
@@ -46,13 +46,9 @@ pub(super) fn run(args: AppendArgs, places: &Places) -> Result<Status, Exit> {
             message = set(message, value);
         }
     }
-    acknowledge(&mailbox.append(&message, &how)?)?;
+    let id = mailbox.append(&message, &how)?;
+    out::answer(&id, &format!("message {id} was appended all the same"))?;
     Ok(Status::Yes)
-}
-
-/// The message stands, whether or not its id can be told.
-fn acknowledge(id: &str) -> Result<(), Exit> {
-    out::answer(id)
 }
 
 /// `MBOX_MAX_BODY`, when it is a number (MSG-3).

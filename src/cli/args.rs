@@ -244,7 +244,7 @@ fn seconds(text: &str) -> Result<Duration, &'static str> {
             .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
     let parsed = is_decimal.then(|| text.parse::<f64>().ok()).flatten();
     parsed
-        .and_then(|secs| Duration::try_from_secs_f64(secs).ok())
+        .map(|secs| Duration::try_from_secs_f64(secs).unwrap_or(Duration::MAX))
         .ok_or("not a number of seconds such as 0, 0.5 or 5")
 }
 

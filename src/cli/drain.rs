@@ -3,7 +3,7 @@
 use super::Places;
 use super::args::DrainArgs;
 use super::exit::{Exit, Status, say};
-use super::out::{Out, deliver, say_foreign};
+use super::out::{Out, deliver, refuse_closed_stdout, say_foreign};
 use crate::mailbox::{Bounded, Limit, Mailbox};
 use crate::sys::signals::Deferred;
 
@@ -12,6 +12,7 @@ pub(super) fn run(args: DrainArgs, places: &Places) -> Result<Status, Exit> {
         messages: args.max,
         bytes: args.max_bytes,
     };
+    refuse_closed_stdout()?;
     let mut out = Out::new(args.format);
     let mut status = Status::Yes;
     for mailbox in places.mailboxes_or_mine(&args.mailboxes)? {
@@ -36,7 +37,7 @@ fn drain(mailbox: &Mailbox, limit: &Limit, out: &mut Out) -> Result<Status, Exit
     };
     match drained {
         Bounded::Mail(claim) => {
-            deliver(mailbox, *claim, out)?;
+            deliver(mailbox, *claim, out, &signals)?;
             say_foreign(mailbox)?;
         }
         Bounded::TooLarge { bytes } => {

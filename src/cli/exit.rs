@@ -72,10 +72,11 @@ impl Exit {
     }
 
     /// A failed write to stdout; a closed one is quiet (EXIT-2).
-    pub(super) fn stdout(error: &std::io::Error) -> Exit {
+    /// `otherwise` is what became of the work.
+    pub(super) fn stdout(error: &std::io::Error, otherwise: &str) -> Exit {
         let message = match error.kind() {
             std::io::ErrorKind::BrokenPipe => String::new(),
-            _ => format!("cannot write to stdout: {error}; mail not written out stays"),
+            _ => format!("cannot write to stdout: {error}; {otherwise}"),
         };
         Exit { code: 74, message }
     }
@@ -119,6 +120,11 @@ impl From<Error> for Exit {
     }
 }
 
+/// The status of a panic, which was told already.
+pub(super) fn bug() -> ExitCode {
+    ExitCode::from(70)
+}
+
 /// One line for people on stderr, with nothing in it that a terminal obeys.
 pub(super) fn say(message: &str) {
     // A closed stderr has nobody to tell.
@@ -131,7 +137,7 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
     match error.kind() {
         Kind::DisplayHelp | Kind::DisplayVersion => match error.print() {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => Exit::stdout(&error).report(),
+            Err(error) => Exit::stdout(&error, "see where it goes").report(),
         },
         Kind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print(); // to stderr: nobody to tell

@@ -31,7 +31,7 @@ pub(super) fn run(args: ListArgs, places: &Places) -> std::result::Result<Status
     let written = stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush());
-    written.map_err(|e| Exit::stdout(&e))?;
+    written.map_err(|e| Exit::stdout(&e, "see where it goes"))?;
     Ok(status)
 }
 

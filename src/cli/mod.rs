@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use self::args::{Args, Verb};
-use self::exit::{Exit, Status};
+use self::exit::{Exit, Status, say};
 use crate::mailbox::Mailbox;
 use crate::root::{self, Root};
 use crate::sys::{limits, signals};
@@ -30,14 +30,18 @@ use crate::sys::{limits, signals};
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    signals::ignore_file_size_signal();
+    signals::hold_back_file_size_signal();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => return exit::usage(&error),
     };
-    match run(args) {
-        Ok(status) => status.into(),
-        Err(exit) => exit.report(),
+    std::panic::set_hook(Box::new(|panic| {
+        say(&format!("a bug of mbox, please report it: {panic}"));
+    }));
+    match std::panic::catch_unwind(|| run(args)) {
+        Ok(Ok(status)) => status.into(),
+        Ok(Err(exit)) => exit.report(),
+        Err(_) => exit::bug(),
     }
 }
 

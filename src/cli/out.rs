@@ -7,7 +7,8 @@ use super::exit::{Exit, say};
 use crate::format::record::Record;
 use crate::format::text;
 use crate::mailbox::{Claim, Mailbox};
-use crate::sys::signals;
+use crate::sys::limits;
+use crate::sys::signals::{self, Deferred, Watch};
 
 impl Format {
     /// The format asked for, or the one that suits stdout (FMT-4).
@@ -61,7 +62,7 @@ impl Out {
             .stdout
             .write_all(&buffer)
             .and_then(|()| self.stdout.flush());
-        written.map_err(|e| Exit::stdout(&e))
+        written.map_err(|e| Exit::stdout(&e, "mail not written out stays"))
     }
 
     fn line(&mut self, bytes: &[u8]) {
@@ -75,15 +76,30 @@ const BUFFER: usize = 64 << 10;
 
 /// Deliver and Acknowledge: everything is written and flushed before anything is
 /// removed (DRAIN-6). On a failure, and on a signal, the mail is given up at once.
-pub(super) fn deliver(mailbox: &Mailbox, mut claim: Claim, out: &mut Out) -> Result<(), Exit> {
-    // Writing may block for ever, so signals cannot simply be held back (CLI-6). Without
-    // the watch the claims are orphaned by our death alone: that is all that is lost.
+/// `held_back` are the signals the caller holds back.
+pub(super) fn deliver(
+    mailbox: &Mailbox,
+    mut claim: Claim,
+    out: &mut Out,
+    held_back: &Deferred,
+) -> Result<(), Exit> {
+    // Writing may block for ever, so signals cannot simply be held back (CLI-6).
     let give_up = claim.give_up();
-    let watch = signals::Watch::begin(move || give_up.now());
-    for record in claim.messages() {
-        out.record(&record?)?;
+    let watch = Watch::begin(move |signal| {
+        give_up.now();
+        signals::die_by(signal)
+    });
+    let mut write = || -> Result<(), Exit> {
+        for record in claim.messages() {
+            out.record(&record?)?;
+        }
+        out.flush()
+    };
+    match watch {
+        Some(_) => write()?,
+        // The claims are then orphaned by our death alone.
+        None => held_back.let_through(write)?,
     }
-    out.flush()?;
     let delivered = claim.ack()?;
     drop(watch);
     say_damaged(mailbox, delivered.damaged);
@@ -117,10 +133,23 @@ pub(super) fn say_foreign(mailbox: &Mailbox) -> Result<(), Exit> {
     Ok(())
 }
 
-/// Writes one line of an answer to stdout and flushes it.
-pub(super) fn answer(line: &str) -> Result<(), Exit> {
+/// Writes one line of an answer to stdout and flushes it; `otherwise` is what the caller
+/// has to know when that fails.
+pub(super) fn answer(line: &str, otherwise: &str) -> Result<(), Exit> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{line}")
         .and_then(|()| stdout.flush())
-        .map_err(|e| Exit::stdout(&e))
+        .map_err(|e| Exit::stdout(&e, otherwise))
+}
+
+/// Fails quietly on a stdout nobody can get anything from (EXIT-2).
+///
+/// The runtime opens a closed descriptor as `/dev/null` before any code of ours runs, and
+/// for reading too, which `>/dev/null` is not.
+pub(super) fn refuse_closed_stdout() -> Result<(), Exit> {
+    if limits::is_null_for_reading(io::stdout()) {
+        Err(Exit::of(74, ""))
+    } else {
+        Ok(())
+    }
 }

@@ -3,7 +3,7 @@
 use super::Places;
 use super::args::PeekArgs;
 use super::exit::{Exit, Status, say};
-use super::out::Out;
+use super::out::{Out, refuse_closed_stdout};
 use crate::mailbox::{Mailbox, Peek};
 
 pub(super) fn run(args: PeekArgs, places: &Places) -> Result<Status, Exit> {
@@ -11,6 +11,7 @@ pub(super) fn run(args: PeekArgs, places: &Places) -> Result<Status, Exit> {
         since: args.since,
         max: args.max,
     };
+    refuse_closed_stdout()?;
     let mut out = Out::new(args.format);
     let mut status = Status::Yes;
     for mailbox in places.mailboxes_or_mine(&args.mailboxes)? {

@@ -14,8 +14,7 @@ impl Token {
     }
 
     /// Takes a token somebody else printed; it stays opaque (TOKEN-3).
-    #[must_use]
-    pub fn from_text(text: &str) -> Token {
+    pub(crate) fn from_text(text: &str) -> Token {
         Token(text.to_owned())
     }
 
@@ -72,8 +71,8 @@ pub(crate) struct ClaimName {
     pub(crate) birth: u64,
     /// Unix milliseconds when the present owner took it: gives the age.
     pub(crate) stamp: u64,
-    /// Counter of the owning process.
-    pub(crate) n: u64,
+    /// Counter of the owning process, as it is written: leading zeros are part of a name.
+    n: String,
     token: String,
 }
 
@@ -82,7 +81,7 @@ impl ClaimName {
         ClaimName {
             birth,
             stamp,
-            n,
+            n: n.to_string(),
             token: token.0.clone(),
         }
     }
@@ -102,7 +101,7 @@ impl ClaimName {
         Some(ClaimName {
             birth: millis(birth)?,
             stamp: millis(stamp)?,
-            n: n.parse().ok()?,
+            n: n.to_owned(),
             token: token.to_owned(),
         })
     }
@@ -146,6 +145,8 @@ mod tests {
         for text in [
             "1700000000000-1700000000123-0.4242.0123456789abcdef",
             "1700000000000-0000000000000-17.4242.0123456789abcdef.g",
+            "1700000000000-1700000000000-007.x",
+            "1700000000000-1700000000000-99999999999999999999999.x",
         ] {
             assert_eq!(ClaimName::parse(text).unwrap().to_string(), text);
         }

@@ -90,7 +90,7 @@ impl Mailbox {
     fn append_lines(&self, lines: &[u8], how: &Append) -> Result<()> {
         let signals = Deferred::begin();
         self.records_len()?; // refuse what is no record file before leaving any trace
-        loop {
+        for _ in 0..CUTS {
             let lock = self.acquire(&signals)?;
             let stands = self.write_lines(lines, how);
             // An error in writing is told before one in releasing.
@@ -99,6 +99,13 @@ impl Mailbox {
                 return Ok(());
             }
         }
+        Err(Error::new(
+            ErrorKind::Io,
+            "append to",
+            &self.records,
+            "what was written does not stand there when it is read back",
+            "see who else writes to it",
+        ))
     }
 
     /// Open, Heal, Write, Sync; `false` when another's late write got in between.
@@ -140,3 +147,7 @@ impl Mailbox {
         Error::new(ErrorKind::Data, "append to", &self.records, why, next_step)
     }
 }
+
+/// How often an append begins anew, for a lost lock or another's late write, before it
+/// takes the file for one that does not keep what is written.
+const CUTS: usize = 100;

@@ -48,6 +48,7 @@ pub(super) struct Claims {
     held: Vec<Held>,
     next_n: u64,
     newest_birth: u64,
+    last_made: Option<ClaimName>,
 }
 
 /// What stands in the claims directory: claims in order of their names, and entries
@@ -92,6 +93,7 @@ impl Claims {
             mailbox: mailbox.clone(),
             held: Vec::new(),
             next_n: 0,
+            last_made: None,
             newest_birth: 0,
         }
     }
@@ -164,6 +166,7 @@ impl Claims {
             return Ok(false);
         }
         self.next_n += 1;
+        self.last_made = Some(name.clone());
         self.newest_birth = self.newest_birth.max(birth);
         self.held.push(Held {
             name,
@@ -174,17 +177,14 @@ impl Claims {
         Ok(true)
     }
 
-    /// Moves the newest claim made by [`make_ours`](Claims::make_ours) with `path` out of
-    /// this set, to live on after the others are gone.
-    pub(super) fn split_off(&mut self, n: u64) -> Claims {
+    /// Moves the claim that [`make_ours`](Claims::make_ours) made last out of this set, to
+    /// live on after the others are gone.
+    pub(super) fn split_off_last_made(&mut self) -> Claims {
+        let last_made = self.last_made.take();
+        let is_last = |held: &Held| Some(&held.name) == last_made.as_ref();
         let mut split = Claims::of(&self.mailbox);
-        (split.held, self.held) = self.held.drain(..).partition(|held| held.name.n == n);
+        (split.held, self.held) = self.held.drain(..).partition(is_last);
         split
-    }
-
-    /// The counter the next claim of this operation will carry.
-    pub(super) fn next_n(&self) -> u64 {
-        self.next_n
     }
 
     /// The birth of the oldest claim held.

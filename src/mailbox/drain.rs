@@ -26,6 +26,7 @@ impl Mailbox {
         if !self.has_mail()? {
             return Ok(None);
         }
+        self.check_damaged_path()?;
         let mut claims = Claims::of(self);
         let lock = self.acquire(signals)?;
         claims.adopt(&lock)?;

@@ -20,8 +20,9 @@ pub use peek::{Peek, Peeked};
 pub use take::{Bounded, Limit, Match};
 
 use crate::error::{Error, Result};
+use crate::format::token::Token;
 use crate::format::{DEFAULT_WAIT, suffix};
-use crate::lock::{Lock, LockGuard, Peer, State, beside};
+use crate::lock::{Lock, LockGuard, Peer, Released, State, beside};
 use crate::root::Root;
 use crate::sys::clock::Deadline;
 use crate::sys::fs;
@@ -107,21 +108,21 @@ impl Mailbox {
     /// The lock is stale, and another's for the taking, when it is 30 s old: see
     /// [`LockGuard::renew`]. A signal that ends the process leaves it behind.
     pub fn lock(&self) -> Result<LockGuard> {
-        self.acquire_as(Peer::WithGuard, &Deferred::not())
+        self.lock_holding(Peer::WithGuard, &Deferred::not())
     }
 
-    /// Takes the lock for a process that outlives this one (ACQV-1).
-    pub(crate) fn lock_unguarded(&self, signals: &Deferred) -> Result<LockGuard> {
-        self.acquire_as(Peer::WithoutGuard, signals)
+    /// Takes the lock as `peer`, waiting with `signals` let through.
+    pub(crate) fn lock_holding(&self, peer: Peer, signals: &Deferred) -> Result<LockGuard> {
+        if let Some(root) = &self.root {
+            root.create()?;
+        }
+        self.lock
+            .acquire(peer, &Deadline::after(self.wait), signals)
     }
 
-    /// Takes the lock for a command this process waits for.
-    pub(crate) fn acquire_for_command(&self, signals: &Deferred) -> Result<LockGuard> {
-        self.acquire(signals)
-    }
-
-    pub(crate) fn lock_parts(&self) -> &Lock {
-        &self.lock
+    /// Releases a lock that an earlier process took (RELV-1).
+    pub(crate) fn release(&self, token: &Token) -> Result<Released> {
+        self.lock.release(token)
     }
 
     /// What the lock looks like now.
@@ -144,15 +145,16 @@ impl Mailbox {
     }
 
     fn acquire(&self, signals: &Deferred) -> Result<LockGuard> {
-        self.acquire_as(Peer::WithGuard, signals)
+        self.lock_holding(Peer::WithGuard, signals)
     }
 
-    fn acquire_as(&self, peer: Peer, signals: &Deferred) -> Result<LockGuard> {
-        if let Some(root) = &self.root {
-            root.create()?;
+    /// Refuses what is in the way where damaged lines go, before anything is delivered
+    /// that could then not be acknowledged (FILE-2).
+    fn check_damaged_path(&self) -> Result<()> {
+        match fs::lstat(&self.damaged).map_err(|e| Error::io("look at", &self.damaged, e))? {
+            Some(meta) if !meta.is_file() => Err(Error::unsafe_file("use", &self.damaged)),
+            _ => Ok(()),
         }
-        self.lock
-            .acquire(peer, &Deadline::after(self.wait), signals)
     }
 
     /// Length of the record file; `None` when there is none.

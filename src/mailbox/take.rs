@@ -124,21 +124,22 @@ impl Mailbox {
             let mut chosen = None;
             if !split.chosen.is_empty() {
                 self.set_aside(&split.damaged)?;
-                let n = claims.next_n();
                 let file = split.chosen_file(self, &lock)?;
                 let (path, birth) = (file.path.clone(), claims.oldest_birth());
                 if !claims.make_ours(&path, birth, Some(file.try_clone()?), &lock)? {
                     continue; // another adopted all we held and finished (TAKE-2)
                 }
-                chosen = Some(claims.split_off(n));
+                chosen = Some(claims.split_off_last_made());
             }
             // Put back (TAKE-3)
-            if !split.rest.put_back(self)? {
-                // Somebody stalled made a record file: the old claims still hold everything.
+            let put_back = split.rest.put_back(self);
+            if !matches!(put_back, Ok(true)) {
+                // The old claims still hold everything: the chosen one would be a second copy.
                 if let Some(mut chosen) = chosen {
                     chosen.unlink()?;
                 }
-                continue;
+                put_back?;
+                continue; // somebody who stalled made a record file
             }
             claims.unlink()?; // TAKE-4
             let Some(chosen) = chosen else {
@@ -343,7 +344,7 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        let _ = fs::unlink(&self.path); // `doctor` removes what is left
+        let _ = fs::unlink(&self.path); // a copy: nothing is lost by it, nobody reads it
     }
 }
 

@@ -1,6 +1,10 @@
-//! Limits of this process.
+//! What this process was given: limits and descriptors.
 
+use std::os::fd::AsFd;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::stat::{fstat, stat};
 
 /// Raises the soft limit of open files to the hard one. A reader with the guard holds
 /// one for each claim, and readers that died may have left many.
@@ -10,4 +14,16 @@ pub(crate) fn raise_open_files() {
     {
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard); // then the soft one has to do
     }
+}
+
+/// Whether `file` is `/dev/null` opened for reading and writing.
+pub(crate) fn is_null_for_reading(file: impl AsFd) -> bool {
+    let is_null = || -> nix::Result<bool> {
+        let (found, null) = (fstat(file.as_fd())?, stat("/dev/null")?);
+        let flags = OFlag::from_bits_retain(fcntl(file.as_fd(), FcntlArg::F_GETFL)?);
+        Ok(found.st_rdev == null.st_rdev
+            && found.st_mode == null.st_mode
+            && flags.intersection(OFlag::O_ACCMODE) == OFlag::O_RDWR)
+    };
+    is_null().unwrap_or(false)
 }

@@ -7,14 +7,16 @@ use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use nix::errno::Errno;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawnp};
 use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::signals;
 
 /// A command that was started and not waited for yet.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Running(Pid);
 
 /// How a command ended.
@@ -49,16 +51,19 @@ impl Running {
         )?))
     }
 
-    /// How it ended, if it has.
-    pub(crate) fn try_wait(&self) -> io::Result<Option<Ended>> {
-        Ok(match waitpid(self.0, Some(WaitPidFlag::WNOHANG))? {
-            WaitStatus::Exited(_, code) => Some(Ended::Exited(code)),
-            WaitStatus::Signaled(_, signal, _) => Some(Ended::BySignal(signal)),
-            _ => None,
-        })
+    /// Waits until it has ended.
+    pub(crate) fn wait(&self) -> io::Result<Ended> {
+        loop {
+            match waitpid(self.0, None) {
+                Ok(WaitStatus::Exited(_, code)) => return Ok(Ended::Exited(code)),
+                Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(Ended::BySignal(signal)),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
-    /// Sends it a signal; it must not have been waited for.
+    /// Sends it a signal. Its process id is not another's for a while after it ended.
     pub(crate) fn send(&self, signal: Signal) -> io::Result<()> {
         Ok(kill(self.0, signal)?)
     }

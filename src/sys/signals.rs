@@ -3,9 +3,10 @@
 //! Nothing is handled: a blocked signal stays pending and takes its ordinary
 //! effect, death by that signal, once it is let through.
 
-use std::io;
 use std::marker::PhantomData;
 use std::os::unix::thread::JoinHandleExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use nix::sys::pthread::pthread_kill;
@@ -18,7 +19,7 @@ const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 /// process alone.
 pub(super) fn mask_for_commands() -> nix::Result<SigSet> {
     let mut mask = SigSet::thread_get_mask()?;
-    for signal in ENDING.into_iter().chain([Signal::SIGCHLD, Signal::SIGXFSZ]) {
+    for signal in ENDING.into_iter().chain([STOP, Signal::SIGXFSZ]) {
         mask.remove(signal);
     }
     Ok(mask)
@@ -64,14 +65,15 @@ impl Deferred {
     }
 
     /// Runs `wait` with the signals let through, as they were before.
-    pub(crate) fn let_through(&self, wait: impl FnOnce()) {
+    pub(crate) fn let_through<T>(&self, wait: impl FnOnce() -> T) -> T {
         if let Some(before) = &self.before {
             let _ = before.thread_set_mask(); // cannot fail: the kernel gave us this mask
         }
-        wait();
+        let waited = wait();
         if self.before.is_some() {
             let _ = ending().thread_block(); // as above
         }
+        waited
     }
 }
 
@@ -88,33 +90,40 @@ fn ending() -> SigSet {
 }
 
 /// Makes a write over the file-size limit fail with EFBIG instead of ending the process.
-pub(crate) fn ignore_file_size_signal() {
+pub(crate) fn hold_back_file_size_signal() {
     let _ = SigSet::from(Signal::SIGXFSZ).thread_block(); // then it ends the process, as is the default
 }
 
-/// While it lives, a signal that ends the process has `undo` run first.
+/// While it lives, a thread takes the signals that would end the process, and this
+/// thread goes on.
 pub(crate) struct Watch {
     thread: Option<JoinHandle<()>>,
+    is_over: Arc<AtomicBool>,
     _deferred: Deferred,
 }
 
 impl Watch {
-    /// `None` when no thread could be started.
-    pub(crate) fn begin(undo: impl FnOnce() + Send + 'static) -> Option<Watch> {
+    /// Has `on_signal` called for each signal. `None` when no thread could be started.
+    pub(crate) fn begin(mut on_signal: impl FnMut(Signal) + Send + 'static) -> Option<Watch> {
         let deferred = Deferred::begin(); // inherited by the thread
         SigSet::from(STOP).thread_block().ok()?;
         let mut watched = ending_and_not_ignored();
         watched.add(STOP);
-        let watch = move || match watched.wait() {
-            Ok(STOP) | Err(_) => {}
-            Ok(signal) => {
-                undo();
-                die_by(signal);
+        let is_over = Arc::new(AtomicBool::new(false));
+        let was_told = Arc::clone(&is_over);
+        let watch = move || {
+            while let Ok(signal) = watched.wait() {
+                // One that came from elsewhere would end the process like any other.
+                if signal == STOP && was_told.load(Ordering::SeqCst) {
+                    return;
+                }
+                on_signal(signal);
             }
         };
-        let thread = std::thread::Builder::new().spawn(watch).ok()?;
+        let thread = Some(std::thread::Builder::new().spawn(watch).ok()?);
         Some(Watch {
-            thread: Some(thread),
+            thread,
+            is_over,
             _deferred: deferred,
         })
     }
@@ -122,6 +131,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
+        self.is_over.store(true, Ordering::SeqCst);
         if let Some(thread) = self.thread.take() {
             // Blocked there, so it is taken by its wait and nothing else.
             if pthread_kill(thread.as_pthread_t(), STOP).is_ok() {
@@ -133,23 +143,6 @@ impl Drop for Watch {
 
 /// Tells the thread of a [`Watch`] to end.
 const STOP: Signal = Signal::SIGUSR1;
-
-/// Holds back the ending signals and SIGCHLD in this thread, to be taken by [`Taken::next`].
-pub(crate) struct Taken(SigSet);
-
-impl Taken {
-    pub(crate) fn begin() -> io::Result<Taken> {
-        let mut set = ending_and_not_ignored();
-        set.add(Signal::SIGCHLD);
-        set.thread_block()?;
-        Ok(Taken(set))
-    }
-
-    /// Blocks until one of them is pending and takes it.
-    pub(crate) fn next(&self) -> io::Result<Signal> {
-        Ok(self.0.wait()?)
-    }
-}
 
 /// Ends this process by `signal`, which must be one that is not ignored or handled.
 pub(crate) fn die_by(signal: Signal) -> ! {
