@@ -304,8 +304,8 @@ mode == "raw" {
 }
 mode == "drain" { if (!dropped($0)) emit($0); next }
 mode == "peek" {
-  if ("__mbox_q_since" in ENVIRON && matches($0, "id", "__mbox_q_since")) { dropped($0); kept = 0; next }
   if (dropped($0)) next
+  if ("__mbox_q_since" in ENVIRON && matches($0, "id", "__mbox_q_since")) { kept = 0; next }
   keep[++kept] = $0; next
 }
 mode == "ids" { if ("id" in at) print unescape(member($0, "id")) "\n"; next }
@@ -847,7 +847,8 @@ __mbox_busy() {
 
 # Release. 0: the lock was held until now (REL-2); 1: lost, nothing touched.
 __mbox_release() {
-  __mbox_read_owner && [ "$__mbox_obs" = "$__mbox_token" ] || return 1  # REL-1
+  # REL-1; an owner file that was made and not written yet is nobody's
+  [ -n "$__mbox_token" ] && __mbox_read_owner && [ "$__mbox_obs" = "$__mbox_token" ] || return 1
   __mbox_unlink "$__mbox_O" || __mbox_say "cannot remove $__mbox_O: $__mbox_err; remove it by hand"
   # not empty: somebody else's business
   __mbox_rmdir "$__mbox_D"
@@ -1355,8 +1356,10 @@ __mbox_take() {
         __mbox_fail 1 "the first record of $__mbox_B needs --max-bytes $__mbox_needs; nothing was handed over"
         return
       fi
-      [ -s "$__mbox_B" ] || __mbox_say "nothing handed over: the mail of $__mbox_B is in the hands of another reader"
-      return 0
+      if [ "$__mbox_got" = 100 ]; then
+        [ -s "$__mbox_B" ] || __mbox_say "nothing handed over: the mail of $__mbox_B is in the hands of another reader"
+        return 0
+      fi
       ;;
   esac
   while :; do
@@ -1426,10 +1429,19 @@ __mbox_split() {
     __mbox_fail 74 "cannot write $__mbox_pick or $__mbox_rest: $__mbox_err; see whether the disk is full"
     return
   }
-  __mbox_old=$__mbox_mine
-  if ! [ -s "$__mbox_pick" ]; then
+  case $__mbox_what:$__mbox_picking in
+    103:*|102:many)
+      # DMG-2; while all is still as it was, so that a failure leaves no copies
+      if [ -s "$__mbox_pick" ] || ! [ -s "$__mbox_rest" ]; then
+        __mbox_set_aside "$__mbox_copy" || return
+        __mbox_set_aside_said
+      fi
+      ;;
+  esac
+  if [ "$__mbox_what:$__mbox_picking" = 102:many ] && ! [ -s "$__mbox_rest" ]; then
+    :  # damaged lines and nothing else: they are set aside
+  elif ! [ -s "$__mbox_pick" ]; then
     # TAKE-1: nothing matches any more; all goes back, damaged lines too
-    __mbox_what=
     __mbox_back >"$__mbox_rest" || {
       __mbox_fail 74 "cannot write $__mbox_rest; see whether the disk is full"
       return
@@ -1457,16 +1469,6 @@ __mbox_split() {
       return
     fi
   fi
-  case $__mbox_what in
-    102|103)
-      __mbox_set_aside "$__mbox_copy" || {
-        __mbox_rc=$?
-        __mbox_mine="$__mbox_old $__mbox_chosen"
-        return "$__mbox_rc"
-      }
-      __mbox_set_aside_said
-      ;;
-  esac
   __mbox_unlink_mine || return                                        # TAKE-4
   __mbox_mine=$__mbox_chosen
   if [ -z "$__mbox_mine" ]; then __mbox_rmdir "$__mbox_C"; fi

@@ -24,6 +24,8 @@ import time
 STALE = 30.0                 # s: lock, steal marker, claim of a peer without guard
 STALE_GUARDED = 300.0        # s: claim that ends in .g, seen without the guard
 SETTLE = 0.5                 # s: REC-6
+NEARLY_STALE = 25            # seconds, REC-6
+PATIENCE = 1.0               # seconds, ACQ-2
 PAUSE_MIN, PAUSE_MAX = 50e-6, 5e-3      # ACQ-6
 KEEP_ALIVE = 10.0            # s: ACQ-7
 MAX_BODY = 65536             # MSG-3
@@ -440,6 +442,7 @@ class Lock:
 
     def take_guard(self, pause):                                       # ACQ-1
         fd = open_file(self.box.guard, os.O_RDWR | os.O_CREAT)
+        patience = Pause(PATIENCE)
         try:
             while True:
                 had = flock_now(fd)
@@ -448,13 +451,12 @@ class Lock:
                 if had or had is None:
                     return
                 st = lstat(self.box.lock)                              # ACQ-2
-                if st is not None and age_of(st) > STALE:
+                frozen = age_of(st) > STALE if st is not None else pause.over()
+                if frozen and patience.over():
                     return
-                if pause.over():
-                    if st is None:
-                        return
+                if pause.over() and not frozen:
                     self.busy()
-                pause.wait()
+                (patience if pause.over() else pause).wait()
         finally:
             if self.guard is None:
                 os.close(fd)
@@ -531,7 +533,7 @@ class Lock:
                 if not by_age:                                         # REC-3
                     return False
                 self.remove_tree(box.lock)
-            if by_age:
+            if by_age or age_of(now) > NEARLY_STALE:
                 time.sleep(SETTLE)                                     # Settle, REC-6
             return True
         finally:
@@ -1135,7 +1137,7 @@ def peek(box, out, since, most):
                 count += 1
                 if count == most:
                     break
-        elif text_of(record, "id") == since:                           # PEEKV-2
+        elif fresh and text_of(record, "id") == since:                 # PEEKV-2
             kept = []
         elif fresh:
             kept.append((line, record))

@@ -121,6 +121,15 @@ impl Mailbox {
                 return Ok(Bounded::Nothing);
             }
             let mut split = self.split(&claims, &lock, rule)?;
+            if let (Rule::UpTo(_), false) = (rule, split.has_records) {
+                self.set_aside(&split.damaged)?;
+                claims.unlink()?;
+                let (Released::Held | Released::Lost) = lock.release()?;
+                return Ok(Bounded::Mail(Box::new(Claim::new(
+                    claims,
+                    split.damaged.len(),
+                ))));
+            }
             let mut chosen = None;
             if !split.chosen.is_empty() {
                 self.set_aside(&split.damaged)?;
@@ -163,11 +172,14 @@ impl Mailbox {
             rest: Temporary::create(self, lock, "rest")?,
             chosen: Vec::new(),
             damaged: Vec::new(),
+            has_records: false,
             too_large: None,
         };
         let (mut choice, mut seen) = (Choice::by(rule), Seen::default());
         self.each_line(claims, |line, _| {
-            match Line::classify(line) {
+            let line = Line::classify(line);
+            split.has_records |= matches!(line, Line::Record(_));
+            match line {
                 Line::Blank => {}
                 Line::Damaged(line) => split.damaged.push(line),
                 Line::Record(record) if !seen.is_new(&record) => {}
@@ -275,6 +287,7 @@ struct Split {
     /// Lines.
     chosen: Vec<u8>,
     damaged: Vec<Vec<u8>>,
+    has_records: bool,
     too_large: Option<u64>,
 }
 
