@@ -4,7 +4,7 @@ use predicates::prelude::*;
 
 use crate::common::{
     Fixture, assert_busy, assert_full_stdout, assert_help, assert_quiet_pipe, assert_usage,
-    set_age, tree, with_closed_stdout, with_full_stdout,
+    set_age, tree, with_broken_pipe, with_full_stdout,
 };
 
 fn acquire(fx: &Fixture) -> String {
@@ -106,7 +106,7 @@ fn busy() {
 #[test]
 fn a_lock_whose_token_nobody_learned_is_released() {
     let fx = Fixture::new();
-    assert_quiet_pipe(&with_closed_stdout(&mut fx.process(&["acquire", "a"])));
+    assert_quiet_pipe(&with_broken_pipe(&mut fx.process(&["acquire", "a"])));
     fx.files("a").assert_unlocked();
     assert_full_stdout(&with_full_stdout(&mut fx.process(&["acquire", "a"])));
     fx.files("a").assert_unlocked();
@@ -116,7 +116,7 @@ fn a_lock_whose_token_nobody_learned_is_released() {
 fn releasing_needs_no_stdout() {
     let fx = Fixture::new();
     let token = acquire(&fx);
-    let out = with_closed_stdout(&mut fx.process(&["release", "a", &token]));
+    let out = with_broken_pipe(&mut fx.process(&["release", "a", &token]));
     assert_eq!(out.status.code(), Some(0), "{out:?}");
     let token = acquire(&fx);
     let out = with_full_stdout(&mut fx.process(&["release", "a", &token]));

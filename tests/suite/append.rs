@@ -6,7 +6,7 @@ use predicates::prelude::*;
 
 use crate::common::{
     Fixture, assert_busy, assert_full_stdout, assert_help, assert_quiet_pipe, assert_usage, tree,
-    with_closed_stdout, with_full_stdout,
+    with_broken_pipe, with_full_stdout,
 };
 
 use crate::strace;
@@ -363,7 +363,7 @@ fn sync_is_done_before_the_id_is_told() {
 #[test]
 fn closed_pipe() {
     let fx = Fixture::new();
-    let out = with_closed_stdout(&mut fx.process(&["append", "a", "x"]));
+    let out = with_broken_pipe(&mut fx.process(&["append", "a", "x"]));
     assert_quiet_pipe(&out);
     fx.files("a").assert_unlocked();
     assert_eq!(fx.drain("a"), ["x"]); // acknowledged or not, it may stand

@@ -2,7 +2,7 @@
 
 use predicates::prelude::*;
 
-use crate::common::{Fixture, assert_usage, tree, with_closed_stdout};
+use crate::common::{Fixture, assert_usage, tree, with_broken_pipe};
 
 const VERBS: [&str; 9] = [
     "append", "drain", "peek", "take", "has", "acquire", "release", "lock", "list",
@@ -37,7 +37,7 @@ fn version_is_the_packages() {
 #[test]
 fn help_into_a_closed_pipe_is_quiet() {
     let fx = Fixture::new();
-    crate::common::assert_quiet_pipe(&with_closed_stdout(&mut fx.process(&["--help"])));
+    crate::common::assert_quiet_pipe(&with_broken_pipe(&mut fx.process(&["--help"])));
 }
 
 #[test]

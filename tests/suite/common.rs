@@ -425,7 +425,7 @@ pub fn is_flocked(path: &Path) -> bool {
 }
 
 /// Runs with stdout a pipe that nobody reads.
-pub fn with_closed_stdout(command: &mut Command) -> std::process::Output {
+pub fn with_broken_pipe(command: &mut Command) -> std::process::Output {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     run_with_stdout(command, writer.into())

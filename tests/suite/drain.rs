@@ -6,7 +6,7 @@ use predicates::prelude::*;
 
 use crate::common::{
     Fixture, assert_busy, assert_full_stdout, assert_help, assert_quiet_pipe, assert_usage, tree,
-    with_closed_stdout, with_full_stdout,
+    with_broken_pipe, with_full_stdout,
 };
 
 #[test]
@@ -304,7 +304,7 @@ fn closed_pipe() {
         let fx = Fixture::new();
         fx.fill("a", &["one", "two", "three"]);
         let mut drain = fx.process(&["drain", "a"]);
-        assert_quiet_pipe(&with_closed_stdout(drain.args(bound)));
+        assert_quiet_pipe(&with_broken_pipe(drain.args(bound)));
         fx.files("a").assert_unlocked();
         // Given up, so that nobody has to wait for it (CLAIM-7).
         for name in fx.files("a").claim_names() {

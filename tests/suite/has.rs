@@ -2,9 +2,7 @@
 
 use std::fs;
 
-use crate::common::{
-    Fixture, assert_help, assert_usage, tree, with_closed_stdout, with_full_stdout,
-};
+use crate::common::{Fixture, assert_help, assert_usage, tree, with_broken_pipe, with_full_stdout};
 
 #[test]
 fn help() {
@@ -64,7 +62,7 @@ fn stdout_does_not_matter() {
     fx.append("a", "x");
     let code = |out: std::process::Output| out.status.code();
     assert_eq!(
-        code(with_closed_stdout(&mut fx.process(&["has", "a"]))),
+        code(with_broken_pipe(&mut fx.process(&["has", "a"]))),
         Some(0)
     );
     assert_eq!(

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::common::{
     Fixture, assert_full_stdout, assert_help, assert_quiet_pipe, assert_usage, set_age, tree,
-    unix_millis, with_closed_stdout, with_full_stdout,
+    unix_millis, with_broken_pipe, with_full_stdout,
 };
 
 fn rows(fx: &Fixture) -> Vec<Value> {
@@ -165,7 +165,7 @@ fn closed_pipe_and_full_stdout() {
             list.args(json);
             list
         };
-        assert_quiet_pipe(&with_closed_stdout(&mut list()));
+        assert_quiet_pipe(&with_broken_pipe(&mut list()));
         assert_full_stdout(&with_full_stdout(&mut list()));
     }
 }

@@ -6,7 +6,7 @@ use predicates::prelude::*;
 
 use crate::common::{
     Fixture, assert_full_stdout, assert_help, assert_quiet_pipe, assert_usage, tree,
-    with_closed_stdout, with_full_stdout,
+    with_broken_pipe, with_full_stdout,
 };
 
 #[test]
@@ -151,7 +151,7 @@ fn closed_pipe_and_full_stdout() {
     let fx = Fixture::new();
     fx.append("a", "x");
     let before = tree(fx.dir());
-    assert_quiet_pipe(&with_closed_stdout(&mut fx.process(&["peek", "a"])));
+    assert_quiet_pipe(&with_broken_pipe(&mut fx.process(&["peek", "a"])));
     assert_full_stdout(&with_full_stdout(&mut fx.process(&["peek", "a"])));
     assert_eq!(tree(fx.dir()), before);
 }

@@ -5,9 +5,10 @@ use std::fs;
 use predicates::prelude::*;
 
 use crate::common::{
-    Fixture, assert_busy, assert_full_stdout, assert_help, assert_quiet_pipe, assert_usage, tree,
-    with_closed_stdout, with_full_stdout,
+    Fixture, MBOX, assert_busy, assert_full_stdout, assert_help, assert_quiet_pipe, assert_usage,
+    tree, with_broken_pipe, with_full_stdout,
 };
+use crate::strace;
 
 const RECORDS: &str = concat!(
     "{\"id\":\"1\",\"from_session_id\":\"alice\",\"body\":\"one\"}\n",
@@ -165,7 +166,7 @@ fn busy() {
 fn closed_pipe() {
     let fx = filled();
     let mut take = fx.process(&["take", "a", "--id", "1"]);
-    assert_quiet_pipe(&with_closed_stdout(&mut take));
+    assert_quiet_pipe(&with_broken_pipe(&mut take));
     fx.files("a").assert_unlocked();
     assert_eq!(fx.drain("a"), ["one", "two", "three", "four"]);
 }
@@ -177,4 +178,32 @@ fn full_stdout() {
     assert_full_stdout(&with_full_stdout(&mut take));
     fx.files("a").assert_unlocked();
     assert_eq!(fx.drain("a"), ["one", "two", "three", "four"]);
+}
+
+#[test]
+fn a_put_back_that_fails_leaves_no_copy() {
+    if !strace::is_there() {
+        return;
+    }
+    let fx = Fixture::new();
+    let files = fx.files("a");
+    let jobs = "{\"job\":1}\n{\"job\":2}\n";
+    fx.mbox(&["append", "a", "--raw"])
+        .write_stdin(jobs)
+        .assert()
+        .success();
+    for verb in [&["take", "a"][..], &["drain", "a", "--max", "1"]] {
+        let mut traced = fx.program("strace");
+        traced.args([
+            "-f",
+            "-o",
+            "/dev/null",
+            "-e",
+            "inject=link,linkat:error=EPERM",
+            MBOX,
+        ]);
+        assert_eq!(traced.args(verb).output().unwrap().status.code(), Some(77));
+        files.assert_unlocked();
+    }
+    fx.mbox(&["drain", "a"]).assert().success().stdout(jobs);
 }
