@@ -72,7 +72,20 @@ impl Model {
     }
 
     pub fn lock_may_age(&self, state: &State) -> bool {
-        state.lock.is_there && !state.lock.is_old && is_stalled(state, state.lock.maker)
+        state.lock.is_there
+            && !state.lock.is_old
+            && is_stalled(state, state.lock.maker)
+            && !state.peers.iter().any(|peer| self.clears_at_once(peer))
+    }
+
+    /// It found D under 25 s old, and needs less than 5 s to remove it.
+    fn clears_at_once(&self, peer: &Process) -> bool {
+        matches!(peer.pc, Pc::ClearToken | Pc::ClearDir)
+            && peer.life == Life::Runs
+            && peer.kind != Kind::Legacy
+            && peer.same_dir
+            && !peer.by_age
+            && self.has_margin()
     }
 
     pub fn mark_may_age(&self, state: &State) -> bool {

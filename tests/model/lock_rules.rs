@@ -142,11 +142,7 @@ impl Model {
                 };
             }
             Pc::CompareDir => {
-                n.peers[p].pc = if n.lock.is_there && me.same_dir {
-                    clear_from(me)
-                } else {
-                    Pc::Unmark
-                };
+                self.compare_dir(n, p, me, n.lock.is_old);
             }
             Pc::ClearToken => {
                 if !self.is(Mutation::KeepOwner) {
@@ -155,9 +151,8 @@ impl Model {
                 n.peers[p].pc = Pc::ClearDir;
             }
             Pc::ClearDir => {
-                let is_old = me.by_age || (n.lock.is_old && self.is(Mutation::SettleWhenOld));
                 n.remove_lock();
-                if is_old && !is_legacy && !self.is(Mutation::NoSettle) {
+                if me.by_age && !is_legacy && !self.is(Mutation::NoSettle) {
                     let mut waits = 0;
                     for (q, peer) in n.peers.iter().enumerate() {
                         if q != p && peer.life == Life::Runs && peer.pc.is_in_window() {
@@ -194,14 +189,36 @@ impl Model {
         true
     }
 
-    /// ACQ-2: D is old, or absent at the deadline.
+    /// D is the one that was observed: clear it. Else unmark.
+    pub fn compare_dir(&self, n: &mut State, p: usize, me: &Process, is_over_25: bool) {
+        if !n.lock.is_there || !me.same_dir {
+            n.peers[p].pc = Pc::Unmark;
+            return;
+        }
+        // REC-6: it will have to settle, however it was judged.
+        let is_by_judge = self.is(Mutation::SettleByJudge) || self.is(Mutation::DeadBeforeOld);
+        n.peers[p].by_age |= is_over_25 && !is_by_judge;
+        n.peers[p].pc = clear_from(me);
+    }
+
+    /// Whether Compare leaves 5 s in which a D that is not old yet is removed.
+    pub fn has_margin(&self) -> bool {
+        const WITHOUT: [Mutation; 3] = [
+            Mutation::SettleByJudge,
+            Mutation::DeadBeforeOld,
+            Mutation::SettleOver30,
+        ];
+        !WITHOUT.iter().any(|&mutation| self.is(mutation))
+    }
+
+    /// ACQ-2: it has waited a second, and D is old; or the deadline is over, and D absent.
     fn may_go_on_without_guard(&self, n: &State) -> bool {
         let holder = &n.peers[usize::from(n.guard)];
-        let is_frozen = holder.life == Life::Stalled;
+        let is_over = holder.life == Life::Stalled || self.mix.is_hasty;
         let may_go_on = if n.lock.is_there {
-            n.lock.is_old && (is_frozen || !self.is(Mutation::PatientAtGuard))
+            n.lock.is_old && (is_over || self.is(Mutation::NoPatience))
         } else {
-            is_frozen || self.mix.is_hasty
+            is_over
         };
         may_go_on && !self.is(Mutation::NoGoingOn)
     }

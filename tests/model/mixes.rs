@@ -4,7 +4,8 @@
 //! that fails and gives up, t bounded drain of one, k take of the last, g bounded drain
 //! that fails and gives up, n take that finds nothing any more. Then options: `crashes=N`, `stalls=N`, `initial=N` messages
 //! in B, `exclusive=N` crashes through which one holder is demanded, `slow` guarded
-//! readers, `full`: a token may not be published for want of space, `patient`: the deadline for the guard passes only beside a frozen holder.
+//! readers, `full`: a token may not be published for want of space, `patient`: waiting at the guard
+//! is over only beside a frozen holder.
 
 use crate::rules::Mix;
 use crate::state::{Job, Kind, PEERS};

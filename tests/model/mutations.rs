@@ -1,5 +1,4 @@
-//! Variations of the rules: steps left out, each of which must break something, and
-//! repairs of what the text as it stands does not keep.
+//! Variations of the rules: steps left out, each of which must break something.
 
 use crate::properties::Property;
 
@@ -33,8 +32,9 @@ pub enum Mutation {
     NoGuardShortcut,
     NoGiveUp,
     DeadBeforeOld,
-    SettleWhenOld,
-    PatientAtGuard,
+    SettleByJudge,
+    SettleOver30,
+    NoPatience,
 }
 
 pub struct Case {
@@ -45,8 +45,8 @@ pub struct Case {
     /// The requirements it goes against.
     pub against: &'static str,
     pub mix: &'static str,
-    /// What must break: by a mutation with it, by a repair without it.
-    pub breaks: Property,
+    /// What must break.
+    pub breaks: &'static [Property],
 }
 
 /// What each step is for.
@@ -57,7 +57,7 @@ pub const MUTATIONS: &[Case] = &[
         what: "acknowledge without reading O",
         against: "APP-7 REL-2",
         mix: "M:a M:d initial=1 stalls=1",
-        breaks: Property::Lost,
+        breaks: &[Property::Lost],
     },
     Case {
         mutation: Mutation::NoFence,
@@ -65,7 +65,7 @@ pub const MUTATIONS: &[Case] = &[
         what: "read claims without reading O",
         against: "DRAIN-4",
         mix: "M:a M:d initial=1 stalls=1",
-        breaks: Property::Lost,
+        breaks: &[Property::Lost],
     },
     Case {
         mutation: Mutation::OpenBeforePublish,
@@ -73,7 +73,7 @@ pub const MUTATIONS: &[Case] = &[
         what: "open B before the token is published",
         against: "APP-2",
         mix: "M:a M:d initial=1",
-        breaks: Property::Lost,
+        breaks: &[Property::Lost],
     },
     Case {
         mutation: Mutation::ListAfterFence,
@@ -81,7 +81,7 @@ pub const MUTATIONS: &[Case] = &[
         what: "adopt behind the fence",
         against: "DRAIN-4",
         mix: "M:a M:d M:d initial=1 stalls=2",
-        breaks: Property::Lost,
+        breaks: &[Property::Lost],
     },
     Case {
         mutation: Mutation::OneClaimName,
@@ -89,7 +89,7 @@ pub const MUTATIONS: &[Case] = &[
         what: "one name for all claims of an acquisition",
         against: "CLAIM-1",
         mix: "M:dd M:a initial=1 crashes=1",
-        breaks: Property::Lost,
+        breaks: &[Property::Lost],
     },
     Case {
         mutation: Mutation::UnlinkBeforeDeliver,
@@ -97,7 +97,7 @@ pub const MUTATIONS: &[Case] = &[
         what: "unlink claims before delivery",
         against: "DRAIN-6 TAKE-6",
         mix: "M:d initial=1 crashes=1",
-        breaks: Property::Lost,
+        breaks: &[Property::Lost],
     },
     Case {
         mutation: Mutation::RenameOver,
@@ -105,7 +105,7 @@ pub const MUTATIONS: &[Case] = &[
         what: "put back by a rename over B",
         against: "TAKE-3",
         mix: "M:t M:a initial=2 stalls=1",
-        breaks: Property::Lost,
+        breaks: &[Property::Lost],
     },
     Case {
         mutation: Mutation::ChosenAfterPutBack,
@@ -113,7 +113,7 @@ pub const MUTATIONS: &[Case] = &[
         what: "unlink the old claims before the chosen one is made",
         against: "TAKE-2",
         mix: "M:t initial=2 crashes=1",
-        breaks: Property::Lost,
+        breaks: &[Property::Lost],
     },
     Case {
         mutation: Mutation::UnlinkBeforePutBack,
@@ -121,7 +121,7 @@ pub const MUTATIONS: &[Case] = &[
         what: "unlink the old claims before Put back",
         against: "TAKE-4",
         mix: "M:t initial=2 crashes=1",
-        breaks: Property::Lost,
+        breaks: &[Property::Lost],
     },
     Case {
         mutation: Mutation::AgeByMtime,
@@ -129,7 +129,7 @@ pub const MUTATIONS: &[Case] = &[
         what: "judge claims by their mtime",
         against: "CLAIM-5",
         mix: "M:d M:d initial=1",
-        breaks: Property::Twice,
+        breaks: &[Property::Twice],
     },
     Case {
         mutation: Mutation::FlockBeforeUnlink,
@@ -137,7 +137,7 @@ pub const MUTATIONS: &[Case] = &[
         what: "let go of the flock before the unlink",
         against: "CLAIM-3",
         mix: "R:d R:d initial=1",
-        breaks: Property::Twice,
+        breaks: &[Property::Twice],
     },
     Case {
         mutation: Mutation::ChosenNotFlocked,
@@ -145,7 +145,7 @@ pub const MUTATIONS: &[Case] = &[
         what: "no flock on the chosen claim",
         against: "CLAIM-3",
         mix: "R:t R:d initial=1",
-        breaks: Property::Twice,
+        breaks: &[Property::Twice],
     },
     Case {
         mutation: Mutation::GuardedAfter30,
@@ -153,7 +153,7 @@ pub const MUTATIONS: &[Case] = &[
         what: "adopt a guarded claim after 30 s, not 300",
         against: "CLAIM-4",
         mix: "R:d M:d initial=1 slow",
-        breaks: Property::Twice,
+        breaks: &[Property::Twice],
     },
     Case {
         mutation: Mutation::BirthByClock,
@@ -161,15 +161,15 @@ pub const MUTATIONS: &[Case] = &[
         what: "births by a clock that steps back",
         against: "CLAIM-2",
         mix: "M:fd M:aa",
-        breaks: Property::Order,
+        breaks: &[Property::Order],
     },
     Case {
         mutation: Mutation::NoMark,
         name: "no-mark",
         what: "recover without S",
         against: "REC-2",
-        mix: "R:a R:a M:a crashes=1",
-        breaks: Property::TwoHolders,
+        mix: "M:aa M:a M:a crashes=1",
+        breaks: &[Property::TwoHolders],
     },
     Case {
         mutation: Mutation::NoCompare,
@@ -177,7 +177,7 @@ pub const MUTATIONS: &[Case] = &[
         what: "no second look under S",
         against: "REC-2",
         mix: "R:a R:a M:a crashes=1",
-        breaks: Property::TwoHolders,
+        breaks: &[Property::TwoHolders],
     },
     Case {
         mutation: Mutation::GoOnAsGuarded,
@@ -185,7 +185,7 @@ pub const MUTATIONS: &[Case] = &[
         what: "go on without the guard, but with .g",
         against: "ACQ-2 TOKEN-2",
         mix: "R:a R:a",
-        breaks: Property::TwoHolders,
+        breaks: &[Property::TwoHolders],
     },
     Case {
         mutation: Mutation::NoIdentity,
@@ -193,7 +193,7 @@ pub const MUTATIONS: &[Case] = &[
         what: "do not compare the identity of D",
         against: "REC-2",
         mix: "M:a M:a L:a crashes=1",
-        breaks: Property::TwoHolders,
+        breaks: &[Property::TwoHolders],
     },
     Case {
         mutation: Mutation::NoSettle,
@@ -201,7 +201,7 @@ pub const MUTATIONS: &[Case] = &[
         what: "do not hold S for 0.5 s",
         against: "REC-6",
         mix: "M:a M:a L:a crashes=1",
-        breaks: Property::TwoHolders,
+        breaks: &[Property::TwoHolders],
     },
     Case {
         mutation: Mutation::NoGoingOn,
@@ -209,7 +209,7 @@ pub const MUTATIONS: &[Case] = &[
         what: "wait for the guard for ever",
         against: "ACQ-2",
         mix: "R:a R:d stalls=1",
-        breaks: Property::Wedge,
+        breaks: &[Property::Wedge],
     },
     Case {
         mutation: Mutation::KeepStaleMark,
@@ -217,7 +217,7 @@ pub const MUTATIONS: &[Case] = &[
         what: "leave a stale S alone",
         against: "REC-4",
         mix: "M:a M:a crashes=2",
-        breaks: Property::Wedge,
+        breaks: &[Property::Wedge],
     },
     Case {
         mutation: Mutation::KeepOwner,
@@ -225,7 +225,7 @@ pub const MUTATIONS: &[Case] = &[
         what: "clear D but not O",
         against: "REC-2",
         mix: "M:a M:d crashes=1",
-        breaks: Property::Wedge,
+        breaks: &[Property::Wedge],
     },
     Case {
         mutation: Mutation::RemoveDirOnExists,
@@ -233,15 +233,15 @@ pub const MUTATIONS: &[Case] = &[
         what: "remove D when O is there",
         against: "ACQ-5",
         mix: "M:a M:a crashes=1 stalls=1",
-        breaks: Property::Wedge,
+        breaks: &[Property::Wedge],
     },
     Case {
         mutation: Mutation::KeepEmptyRecords,
         name: "keep-empty-records",
-        what: "a take claims B only when it is not empty",
-        against: "DRAIN-3 TAKE-3",
+        what: "claim B only when it is not empty",
+        against: "DRAIN-3",
         mix: "M:d M:a initial=2 crashes=2",
-        breaks: Property::Wedge,
+        breaks: &[Property::Wedge],
     },
     Case {
         mutation: Mutation::NoGuardShortcut,
@@ -249,7 +249,7 @@ pub const MUTATIONS: &[Case] = &[
         what: "wait 30 s for a dead holder of the guard",
         against: "REC-1",
         mix: "R:a R:a crashes=1",
-        breaks: Property::Slow,
+        breaks: &[Property::Slow],
     },
     Case {
         mutation: Mutation::NoGiveUp,
@@ -257,42 +257,42 @@ pub const MUTATIONS: &[Case] = &[
         what: "keep the stamp of claims that are not acknowledged",
         against: "CLAIM-7",
         mix: "M:fd initial=1",
-        breaks: Property::Slow,
+        breaks: &[Property::Slow],
     },
     Case {
         mutation: Mutation::DeadBeforeOld,
         name: "dead-before-old",
-        what: "no Settle where both (a) and (b) hold",
+        what: "no Settle in case (a), also where both (a) and (b) hold",
         against: "REC-6",
         mix: "R:aa M:a L:a crashes=1",
-        breaks: Property::TwoHolders,
+        breaks: &[Property::TwoHolders],
     },
-];
-
-/// What the text does not keep, and what would: as written the mix breaks, with the
-/// repair it does not.
-pub const REPAIRS: &[Case] = &[
     Case {
-        mutation: Mutation::SettleWhenOld,
-        name: "settle-when-old",
-        what: "Settle after Clear whenever D is over 30 s old by then",
+        mutation: Mutation::SettleByJudge,
+        name: "settle-by-judge",
+        what: "Settle only when D was over 30 s old at Judge",
         against: "REC-6",
         mix: "R:a R:d L:d initial=1 crashes=1",
-        breaks: Property::Lost,
+        breaks: &[Property::Lost, Property::TwoHolders],
     },
     Case {
-        mutation: Mutation::PatientAtGuard,
-        name: "patient-at-guard",
-        what: "go on without the guard only when its holder is frozen",
+        mutation: Mutation::SettleOver30,
+        name: "settle-over-30",
+        what: "Settle in case (a) only when D is over 30 s old at Compare, not 25",
+        against: "REC-6",
+        mix: "R:a R:d L:d initial=1 crashes=1",
+        breaks: &[Property::Lost, Property::TwoHolders],
+    },
+    Case {
+        mutation: Mutation::NoPatience,
+        name: "no-patience",
+        what: "go on without the guard as soon as D is over 30 s old",
         against: "ACQ-2",
         mix: "R:aa R:aa R:a crashes=2 patient exclusive=2",
-        breaks: Property::TwoHolders,
+        breaks: &[Property::TwoHolders],
     },
 ];
 
 pub fn find(name: &str) -> Option<&'static Case> {
-    MUTATIONS
-        .iter()
-        .chain(REPAIRS)
-        .find(|case| case.name == name)
+    MUTATIONS.iter().find(|case| case.name == name)
 }

@@ -44,6 +44,7 @@ pub const FULL: &[&str] = &[
     "M:a M:t stalls=2 crashes=1 initial=2",
     "M:a M:d M:d stalls=2 initial=1",
     "R:a M:t R:d stalls=1 crashes=1 initial=1",
+    "R:aa R:aa R:a crashes=2 patient exclusive=2",
 ];
 
 /// Every mix of three peers with and without guard over these jobs.
@@ -93,7 +94,25 @@ pub const LEGACY: &[Row] = &[
     row(
         "one, one crash, ours with guard",
         "R:a R:d L:d initial=1 crashes=1",
-        &[Lost, TwoHolders],
+        &[],
+    ),
+    Row {
+        is_large: true,
+        ..row(
+            "one, one crash, all of ours with guard, more of it",
+            "R:ad R:d L:d initial=1 crashes=1",
+            &[],
+        )
+    },
+    row(
+        "one that appends, one crash, ours with guard",
+        "R:aa R:a L:a crashes=1",
+        &[],
+    ),
+    row(
+        "one, one crash, ours with and without guard",
+        "R:a M:d L:d initial=1 crashes=1",
+        &[],
     ),
     row(
         "one, two crashes",

@@ -21,8 +21,8 @@ pub struct Mix {
     pub is_slow: bool,
     /// Whether the order of one sender's messages is demanded.
     pub is_ordered: bool,
-    /// ACQ-2: whether the deadline can pass while D is absent and the holder of the guard
-    /// is only slow.
+    /// ACQ-2: whether the second or the deadline can be over while the holder of the guard
+    /// runs.
     pub is_hasty: bool,
     /// The disk may be full when a token is published (ACQ-5).
     pub is_full: bool,
@@ -83,9 +83,10 @@ impl Model {
             }
             Pc::PublishCreate if self.mix.is_full && is_ours => n.peers[p].pc = Pc::UndoDir,
             Pc::PublishWrite if self.mix.is_full && is_ours => n.peers[p].pc = Pc::UndoLook,
-            // The claims were adopted and the directory is gone: the specification leaves it
-            // open whether the chosen claim is made in a new one, or not at all.
-            Pc::MakeChosen if !n.has_claims_dir => self.go_on_from_split(n, p),
+            // REC-6: D, left by somebody, is over 25 s old and not over 30.
+            Pc::CompareDir if is_ours && self.has_margin() && self.lock_may_age(n) => {
+                self.compare_dir(n, p, me, true);
+            }
             _ => return false,
         }
         true

@@ -11,7 +11,7 @@ use crate::state::*;
 #[derive(Clone, Copy)]
 pub struct Limits {
     pub states: usize,
-    /// End at the first violation.
+    /// End when everything watched for was violated once.
     pub is_first: bool,
 }
 
@@ -204,7 +204,7 @@ pub fn search(model: &Model, watch: &[Property], limits: Limits) -> Report {
                     && ends.iter().all(|end| end.0 != property)
                 {
                     ends.push((property, *index, Some(action)));
-                    is_over = limits.is_first;
+                    is_over = limits.is_first && ends.len() == watch.len();
                 }
                 if next.state.is_overfull {
                     is_cut = true;
@@ -217,7 +217,7 @@ pub fn search(model: &Model, watch: &[Property], limits: Limits) -> Report {
                     && ends.iter().all(|end| end.0 != property)
                 {
                     ends.push((property, index, None));
-                    is_over |= limits.is_first;
+                    is_over |= limits.is_first && ends.len() == watch.len();
                 }
                 next_frontier.push((state, index));
             });

@@ -46,9 +46,15 @@ impl Model {
                     self.skip_unlinked(n, p);
                 }
             }
+            Pc::MakeChosen if !n.has_claims_dir => {
+                // TAKE-2: the claims are another's, who is through with them.
+                n.peers[p].phase = Phase::Again;
+                n.peers[p].read = Ids(0);
+                n.peers[p].birth = 0;
+                n.peers[p].pc = Pc::Verify;
+            }
             Pc::MakeChosen => {
                 let (chosen, _) = self.split(n, p);
-                n.has_claims_dir = true;
                 let oldest = n.peers[p].held.trailing_zeros() as usize;
                 let is_guarded = me.is_guarded;
                 let birth = if me.held == 0 {
@@ -116,7 +122,7 @@ impl Model {
         }
     }
 
-    pub fn go_on_from_split(&self, n: &mut State, p: usize) {
+    fn go_on_from_split(&self, n: &mut State, p: usize) {
         let is_rest_empty = self.split(n, p).1.is_empty();
         let is_early = self.is(Mutation::UnlinkBeforePutBack) && n.peers[p].held != 0;
         let is_late = self.is(Mutation::ChosenAfterPutBack);

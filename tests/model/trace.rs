@@ -102,7 +102,8 @@ fn result(moved: &Moved, before: &Process, after: &Process, choice: u8) -> Strin
     let ended = after.pc == Pc::Done || after.nth != before.nth;
     match before.pc {
         Pc::PublishCreate | Pc::PublishWrite if choice == 1 => ": disk full".into(),
-        Pc::MakeChosen if choice == 1 => ": no B.claims, go on without".into(),
+        Pc::CompareDir if choice == 1 && after.pc == Pc::Unmark => ": differs".into(),
+        Pc::CompareDir if choice == 1 => ": same, over 25 s old".into(),
         _ if choice == 1 => ": busy, give up".into(),
         Pc::Guard if !after.is_guarded => ": not had, go on as M".into(),
         Pc::Gate if after.pc != Pc::PublishCreate => ": it is there".into(),
@@ -124,6 +125,7 @@ fn result(moved: &Moved, before: &Process, after: &Process, choice: u8) -> Strin
         Pc::Verify | Pc::Fence if !moved.before.owner_is(who_moved(moved)) => ": lost".into(),
         Pc::Verify | Pc::Fence => ": held".into(),
         Pc::AdoptFlock if after.pc != Pc::AdoptCheck => ": another's".into(),
+        Pc::MakeChosen if after.phase == Phase::Again => ": no B.claims".into(),
         Pc::PutBack if after.phase == Phase::Again => ": there is a B".into(),
         Pc::Read | Pc::Split => format!(" -> {}", ids(after.read)),
         Pc::LegacyRead => format!(" -> {}", ids(after.read)),
