@@ -729,7 +729,6 @@ class Claims:
             if st is None:
                 break
             need_file(self.box.path, st)
-            make_directory(self.box.claims)
             fd = None
             if lock.guard is not None:
                 fd = hold(self.box.path)
@@ -737,6 +736,7 @@ class Claims:
                     if lstat(self.box.path) is None:
                         continue
                     raise Fail(BUSY, self.box.path, ": locked by another program; try again")
+            make_directory(self.box.claims)
             births = [birth_of(name) for name in claims_in(self.box)]  # CLAIM-2
             birth = min(max([milliseconds()] + [b + 1 for b in births]), 9999999999999)
             if self.rename(self.box.path, claim_name(birth, lock), fd):

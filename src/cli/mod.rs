@@ -75,7 +75,9 @@ impl Places {
             .clone()
             .or_else(|| var("MBOX_ROOT").map(PathBuf::from));
         let state = || var("XDG_STATE_HOME").map(|dir| PathBuf::from(dir).join("mbox"));
-        let home = || var("HOME").map(|dir| PathBuf::from(dir).join(".local/state/mbox"));
+        // Without HOME, the home directory of the user's account.
+        let home = || std::env::home_dir().filter(|dir| !dir.as_os_str().is_empty());
+        let home = || home().map(|dir| dir.join(".local/state/mbox"));
         match given.or_else(state).or_else(home) {
             Some(dir) => Ok(Root::at(dir)),
             None => Err(Exit::usage(
