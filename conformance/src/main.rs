@@ -12,6 +12,7 @@ mod driver;
 mod pairs;
 mod race;
 mod report;
+mod signal;
 mod stall;
 mod swarm;
 mod sync;
@@ -150,7 +151,7 @@ fn run_coverage(args: &Args, home: &Path, cases: &[Case], report: &Report) -> Re
         cite(s.tests, s.name);
     }
     cite(stall::TESTS, "stall");
-    cite(stall::SIGNAL_TESTS, "signal");
+    cite(signal::TESTS, "signal");
     cite(sync::TESTS, sync::NAME);
     cite(race::TESTS, "race");
     cite(swarm::TESTS, "swarm");
@@ -246,11 +247,11 @@ fn run_pairs(args: &Args, drivers: &[Driver], strace: bool, report: &Report) -> 
                 report.scenario(&[a], sync::NAME, &again(sync::NAME, a), result);
             }));
         }
-        for (verb, point, signal) in stall::signals() {
-            let name = format!("signal/{verb}-{point:?}-{signal}").to_lowercase();
+        for told in signal::all() {
+            let name = told.name();
             if strace && args.has(&a.name) && args.wants(&name) {
                 jobs.push(Box::new(move || {
-                    let result = stall::in_time(|x| stall::signalled(x, a, verb, point, signal));
+                    let result = stall::in_time(|x| signal::run(x, a, told));
                     report.scenario(&[a], &name, &again(&name, a), result);
                 }));
             }

@@ -1,10 +1,8 @@
-//! A is parked (or killed, or told to end) at an exact call while it works
+//! A is parked (or killed) at an exact call while it works
 //! under the lock; the lock grows old; B works; A goes on. Nothing that was
 //! acknowledged by anyone may be lost, and no record may be torn.
 
 use std::fs;
-
-use nix::sys::signal::{Signal, kill};
 
 use crate::arena::{Arena, Ledger};
 use crate::content::show;
@@ -16,7 +14,6 @@ pub const TESTS: &[&str] = &[
     "ACQ-4", "ACQ-5", "REC-1", "REC-2", "REL-1", "REL-2", "APP-2", "APP-7", "DRAIN-4", "DRAIN-5",
     "CLAIM-6", "TAKE-2", "TAKE-3", "TAKE-4", "TAKE-6", "TAKE-7", "FILE-5",
 ];
-pub const SIGNAL_TESTS: &[&str] = &["CLI-6"];
 
 /// Where A is parked: right after this call.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -74,7 +71,7 @@ impl Stall {
     }
 }
 
-const POINTS: [(&str, &[Point]); 3] = [
+pub const POINTS: [(&str, &[Point]); 3] = [
     (
         "append",
         &[
@@ -217,11 +214,11 @@ impl Watch {
     }
 }
 
-const A_ID: &str = "00000000000000aa";
+pub const A_ID: &str = "00000000000000aa";
 const B_ID: &str = "00000000000000bb";
 
 /// The arguments of A.
-fn arguments<'a>(verb: &'a str, wait: &'a str) -> (&'a str, Vec<&'a str>) {
+pub fn arguments<'a>(verb: &'a str, wait: &'a str) -> (&'a str, Vec<&'a str>) {
     match verb {
         "append" => (verb, vec!["--id", A_ID, "--wait", wait, "from A"]),
         "take" => (verb, vec!["--id", "000000000000a001", "--wait", wait]),
@@ -231,7 +228,7 @@ fn arguments<'a>(verb: &'a str, wait: &'a str) -> (&'a str, Vec<&'a str>) {
 }
 
 /// A driver, started and parked at the point.
-fn park(
+pub fn park(
     x: &Arena,
     d: &Driver,
     (verb, more): (&str, Vec<&str>),
@@ -384,56 +381,4 @@ fn judge(a: &Driver, stall: Stall, out: &Output) -> Result<(), String> {
         a.name,
         show(&out.stderr)
     ))
-}
-
-/// CLI-6: told to end at a point, A leaves no lock and dies by the signal.
-pub fn signalled(
-    x: &Arena,
-    a: &Driver,
-    verb: &'static str,
-    point: Point,
-    signal: Signal,
-) -> Result<(), String> {
-    let mut ledger = Ledger::default();
-    ledger.fill(x, 3)?;
-    ledger.attempt(A_ID, "from A");
-    let traced = park(x, a, arguments(verb, "5"), point)?;
-    kill(traced.main()?, signal).map_err(|e| format!("kill: {e}"))?;
-    let out = traced.finish()?;
-    if out.exit() != signal.to_string() {
-        return Err(format!(
-            "exit {}, not death by {signal} [stderr: {}]",
-            out.exit(),
-            show(&out.stderr)
-        ));
-    }
-    for suffix in [".lock", ".lock.owner", ".lock.steal"] {
-        if x.path(suffix).exists() {
-            return Err(format!("b{suffix}: left behind"));
-        }
-    }
-    if verb == "append" {
-        // An id that was printed is a promise, signal or not.
-        let done = out.stdout == format!("{A_ID}\n").as_bytes();
-        ledger.promise(A_ID, done);
-    } else {
-        ledger.received(&out.stdout, false)?;
-    }
-    if !x.claims().is_empty() {
-        x.age_claims()?;
-    }
-    ledger.received(&x.ok(a, "drain", &["--wait", "8"])?, true)?;
-    ledger.settle()?;
-    x.nothing_left(&[])
-}
-
-/// The points of every verb, with a signal for each in turn.
-pub fn signals() -> Vec<(&'static str, Point, Signal)> {
-    let turn = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
-    POINTS
-        .iter()
-        .flat_map(|(verb, points)| points.iter().map(move |p| (*verb, *p)))
-        .enumerate()
-        .map(|(i, (verb, point))| (verb, point, turn[i % 3]))
-        .collect()
 }
