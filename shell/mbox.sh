@@ -922,10 +922,12 @@ __mbox_ready() {
   __mbox_arm   # stdin is read; from here on there is something to remove
   __mbox_temporary || return
   if [ -n "${YASH_VERSION-}" ]; then
-    __mbox_put "$__mbox_text" | command awk "$__mbox_awk_hex" | command cat
+    # read again: a pipe does not tell that one of its commands was killed
+    __mbox_put "$__mbox_text" | command awk "$__mbox_awk_hex" >"$__mbox_tmp" &&
+      [ "$(exec od -An -v -tx1 <"$__mbox_tmp")" = "$__mbox_text" ]
   else
-    __mbox_put "$__mbox_text"
-  fi 2>/dev/null >"$__mbox_tmp" || {
+    __mbox_put "$__mbox_text" >"$__mbox_tmp"
+  fi 2>/dev/null || {
     __mbox_fail 74 "cannot write $__mbox_tmp; see whether the disk is full: nothing was appended"
     return
   }
@@ -1035,7 +1037,7 @@ __mbox_verb_append() {
   }
   __mbox_arm
   # --raw with nothing but blank lines
-  if [ -z "$__mbox_text" ] && ! [ -s "$__mbox_tmp" ]; then
+  if [ -n "$__mbox_o_raw" ] && [ -z "$__mbox_text$__mbox_tmp" ]; then
     __mbox_cleanup
     return 0
   fi
@@ -1223,7 +1225,11 @@ __mbox_set_aside() {
   }
   [ -n "$__mbox_ranges" ] || return 0
   __mbox_files_safe "$__mbox_B.damaged" || return
-  __mbox_opened= __mbox_bad=
+  __mbox_opened= __mbox_bad= __mbox_before=0
+  if [ -s "$__mbox_B.damaged" ]; then
+    __mbox_before=$(command wc -l <"$__mbox_B.damaged") || return 74
+    __mbox_ends_line "$__mbox_B.damaged" || __mbox_before=$((__mbox_before + 1))
+  fi
   { {
     __mbox_opened=1
     if [ -s "$__mbox_B.damaged" ] && ! __mbox_ends_line "$__mbox_B.damaged"; then
@@ -1233,13 +1239,15 @@ __mbox_set_aside() {
     set -- $__mbox_ranges
     while [ $# -gt 0 ]; do
       command tail -n "+$1" <"$__mbox_source" | command head -n "$2" || __mbox_bad=1
-      __mbox_set=$((__mbox_set + $2))
+      __mbox_set=$((__mbox_set + $2)) __mbox_before=$((__mbox_before + $2))
       shift 2
     done
     # a torn last line gets its newline
     __mbox_ends_line "$__mbox_B.damaged" || __mbox_put '' || __mbox_bad=1
   } >>"$__mbox_B.damaged"; } 2>/dev/null
-  [ -n "$__mbox_opened" ] && [ -z "$__mbox_bad" ] && return 0
+  # counted: a pipe does not tell that tail was killed
+  [ -n "$__mbox_opened" ] && [ -z "$__mbox_bad" ] &&
+    __mbox_x=$(command wc -l <"$__mbox_B.damaged") && [ "$((__mbox_x))" -ge "$__mbox_before" ] && return 0
   __mbox_fail 74 "cannot write damaged lines to $__mbox_B.damaged; see whether the disk is full: nothing was removed"
 }
 __mbox_set_aside_said() {
