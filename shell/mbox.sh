@@ -1867,10 +1867,9 @@ __mbox_arm() {
 }
 __mbox_die() {
   command trap - "$__mbox_signal"
-  # $$ is the parent here when in a subshell
-  __mbox_x=$$
-  [ -n "$__mbox_script" ] || __mbox_x=$(exec sh -c 'echo $PPID')
-  command kill -s "$__mbox_signal" "$__mbox_x"
+  # In our place, because mksh never dies by a signal it has once trapped, and
+  # because $$ is the parent when we are a subshell.
+  (exec sh -c :) && exec sh -c 'kill -s "$0" "$$"' "$__mbox_signal"
   case $__mbox_signal in HUP) exit 129 ;; INT) exit 130 ;; *) exit 143 ;; esac
 }
 # SH-2, without a fork.
