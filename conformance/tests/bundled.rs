@@ -1,8 +1,8 @@
 //! The bundled drivers conform: the kit run on all of them, as a user would.
 //!
-//! By default every case on every driver that is installed here, the pairs of each with
-//! the binary, and a small swarm. With `MBOX_TEST_FULL=1`, as in CI, every ordered pair and
-//! a larger swarm, and a driver that is missing is a failure. The largest settings are
+//! By default every case on the binary, bash and Python, the pairs of every driver with the
+//! binary, and a small swarm. With `MBOX_TEST_FULL=1`, as in CI, every case on every driver,
+//! every ordered pair and a larger swarm, and a driver that is missing is a failure. The largest settings are
 //! options of the runner; see its README.
 
 use std::path::Path;
@@ -13,9 +13,18 @@ fn the_bundled_drivers_conform() {
     let is_full = std::env::var_os("MBOX_TEST_FULL").is_some_and(|value| value == "1");
     // One after the other: each part fills the machine by itself.
     if is_full {
-        run(&["--require-all", "--stalls", "6", "--swarm-messages", "600"]);
+        run(&[
+            "--require-all",
+            "--stalls",
+            "6",
+            "--swarm-messages",
+            "300",
+            "--trials",
+            "3",
+        ]);
     } else {
-        run(&["--only", "cases,coverage"]);
+        let some = ["--with", "binary", "--with", "bash", "--with", "python"];
+        run(&[&["--only", "cases,coverage"][..], &some].concat());
         run(&["--only", "pairs", "--with", "binary", "--stalls", "2"]);
         run(&[
             "--only",
