@@ -133,7 +133,7 @@ fn no_root_at_all_is_a_usage_error() {
     let fx = Fixture::new();
     fx.mbox(&["has", "a"])
         .env_remove("MBOX_ROOT")
-        .env_remove("HOME")
+        .env("HOME", "")
         .assert()
         .code(2)
         .stderr(predicate::str::contains("set MBOX_ROOT or give --root DIR"));
