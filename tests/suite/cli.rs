@@ -129,14 +129,14 @@ fn the_root_is_the_first_one_given() {
 }
 
 #[test]
-fn no_root_at_all_is_a_usage_error() {
+fn without_home_the_account_has_one() {
     let fx = Fixture::new();
-    fx.mbox(&["has", "a"])
-        .env_remove("MBOX_ROOT")
-        .env("HOME", "")
-        .assert()
-        .code(2)
-        .stderr(predicate::str::contains("set MBOX_ROOT or give --root DIR"));
+    for home in [None, Some("")] {
+        let mut has = fx.mbox(&["has", "nobody.in.particular"]);
+        has.env_remove("MBOX_ROOT").env_remove("HOME");
+        has.envs(home.map(|home| ("HOME", home)));
+        has.assert().code(1).stderr("");
+    }
 }
 
 #[test]
