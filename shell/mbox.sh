@@ -347,8 +347,10 @@ __mbox_fail() {
 
 __mbox_unreadable() {
   __mbox_rc=74
-  [ ! -e "$__mbox_B" ] || [ -r "$__mbox_B" ] || __mbox_rc=77
-  __mbox_fail "$__mbox_rc" "cannot read $__mbox_B or its claims; see their permissions"
+  for __mbox_f in "$__mbox_B" "$__mbox_C" "$__mbox_C"/*; do
+    [ ! -e "$__mbox_f" ] || [ -r "$__mbox_f" ] || __mbox_rc=77
+  done
+  __mbox_fail "$__mbox_rc" "cannot read $__mbox_B or its claims, where the mail stays; see their permissions"
 }
 
 # The status for the error text of a tool.
@@ -582,7 +584,8 @@ __mbox_nonce() {
 # Prints a line that is an answer. EXIT-2: a stdout that is closed, or a pipe
 # nobody reads, is quiet.
 __mbox_answer() {
-  __mbox_put "$1" 2>/dev/null && return 0
+  # zsh reports no error there
+  [ -z "$__mbox_closed" ] && __mbox_put "$1" 2>/dev/null && return 0
   [ -n "$__mbox_closed" ] || [ -p /dev/fd/1 ] || [ -S /dev/fd/1 ] ||
     __mbox_say "cannot write to stdout; see whether its disk is full"
   return 74
@@ -629,6 +632,21 @@ __mbox_locate() {
   __mbox_O=$__mbox_B.lock.owner
   __mbox_S=$__mbox_B.lock.steal
   __mbox_C=$__mbox_B.claims
+}
+
+# What is not seen may be there, where a directory on the way cannot be searched.
+__mbox_searchable() {
+  __mbox_x=$__mbox_B
+  while
+    case $__mbox_x in
+      /*/*|[!/]*/*) __mbox_x=${__mbox_x%/*} ;;
+      /*) __mbox_x=/ ;;
+      *) __mbox_x=. ;;
+    esac
+    ! [ -e "$__mbox_x" ]
+  do :; done
+  ! [ -d "$__mbox_x" ] || [ -x "$__mbox_x" ] ||
+    __mbox_fail 77 "cannot look for $__mbox_B: no permission to search $__mbox_x; see who owns it"
 }
 
 # ROOT-4, as far as builtins see.
@@ -684,6 +702,11 @@ __mbox_dirs_safe() {
       return
     fi
   done
+}
+__mbox_claims_safe() {
+  __mbox_dirs_safe "$__mbox_C" || return
+  ! [ -d "$__mbox_C" ] || { [ -r "$__mbox_C" ] && [ -x "$__mbox_C" ]; } ||
+    __mbox_fail 77 "cannot read the directory $__mbox_C; see its permissions"
 }
 __mbox_lock_safe() {
   __mbox_files_safe "$__mbox_B" "$__mbox_O" "$__mbox_B.lock.guard" && __mbox_dirs_safe "$__mbox_D" "$__mbox_S"
@@ -1115,7 +1138,7 @@ __mbox_claim_name() {
 # Adopt (DRAIN-2) and Claim (DRAIN-3), under the lock. Ours: __mbox_mine, oldest
 # first. __mbox_theirs: how many are in other hands.
 __mbox_gather() {
-  __mbox_files_safe "$__mbox_B" "$__mbox_B.damaged" && __mbox_dirs_safe "$__mbox_C" || return
+  __mbox_files_safe "$__mbox_B" "$__mbox_B.damaged" && __mbox_claims_safe || return
   __mbox_now
   __mbox_last=0000000000000 __mbox_theirs=0
   set --
@@ -1260,8 +1283,8 @@ __mbox_set_aside_said() {
 __mbox_apart() { "$@"; }
 
 __mbox_verb_drain() {
-  __mbox_locate "$1" && __mbox_root_safe && __mbox_lock_safe &&
-    __mbox_files_safe "$__mbox_B.damaged" && __mbox_dirs_safe "$__mbox_C" || return
+  __mbox_locate "$1" && __mbox_searchable && __mbox_root_safe && __mbox_lock_safe &&
+    __mbox_files_safe "$__mbox_B.damaged" && __mbox_claims_safe || return
   # Look (DRAIN-1)
   __mbox_mail || return 0
   __mbox_apart __mbox_drain
@@ -1316,8 +1339,9 @@ __mbox_deliver() {
       __mbox_set_aside_said
       ;;
     *)
-      [ -n "$__mbox_signal" ] || __mbox_say "cannot read all of the claims in $__mbox_C; the mail stays there: see their permissions"
-      return 74
+      [ -z "$__mbox_signal" ] || return 75
+      __mbox_unreadable
+      return
       ;;
   esac
   __mbox_unlink_mine || return
@@ -1492,8 +1516,8 @@ __mbox_cleanup_split() {
 }
 
 __mbox_verb_take() {
-  __mbox_locate "$1" && __mbox_root_safe && __mbox_lock_safe &&
-    __mbox_files_safe "$__mbox_B.damaged" && __mbox_dirs_safe "$__mbox_C" || return
+  __mbox_locate "$1" && __mbox_searchable && __mbox_root_safe && __mbox_lock_safe &&
+    __mbox_files_safe "$__mbox_B.damaged" && __mbox_claims_safe || return
   __mbox_mail || return 1
   __mbox_apart __mbox_take_one
 }
@@ -1549,8 +1573,8 @@ __mbox_feed_peeked() {
   done
 }
 __mbox_verb_peek() {
-  __mbox_locate "$1" && __mbox_root_safe &&
-    __mbox_files_safe "$__mbox_B" && __mbox_dirs_safe "$__mbox_C" || return
+  __mbox_locate "$1" && __mbox_searchable && __mbox_root_safe &&
+    __mbox_files_safe "$__mbox_B" && __mbox_claims_safe || return
   __mbox_mail || return 0
   __mbox_apart __mbox_peek
 }
@@ -1569,7 +1593,7 @@ __mbox_mail() { [ -s "$__mbox_B" ] || [ -d "$__mbox_C" ] || [ -s "$__mbox_B" ]; 
 
 # HASV-1, SH-3. Safe anywhere: no expansion here depends on options or IFS.
 __mbox_has() {
-  __mbox_locate "$1" && __mbox_root_owned &&
+  __mbox_locate "$1" && __mbox_searchable && __mbox_root_owned &&
     __mbox_files_safe "$__mbox_B" && __mbox_dirs_safe "$__mbox_C" || return
   __mbox_mail
 }
@@ -1596,7 +1620,7 @@ __mbox_verb_acquire() {
   return 74
 }
 __mbox_verb_release() {
-  __mbox_locate "$__mbox_box" && __mbox_root_safe && __mbox_lock_safe || return
+  __mbox_locate "$__mbox_box" && __mbox_searchable && __mbox_root_safe && __mbox_lock_safe || return
   __mbox_token=$__mbox_arg
   __mbox_release
 }
@@ -1853,11 +1877,25 @@ __mbox_enter() {
   command trap '' PIPE
   command trap '' XFSZ 2>/dev/null
   __mbox_find_clock
+  __mbox_spare_files || {
+    __mbox_say 'too few open files are allowed; raise it with ulimit -n'
+    exit 74
+  }
   __mbox_main "$@"
   __mbox_status=$?
   [ -z "$__mbox_signal" ] || __mbox_die
   exit "$__mbox_status"
 }
+# A shell that runs out of descriptors half way has made an owner it cannot
+# write. yash says so and goes on, with its own stdout where the other's was.
+__mbox_spare_files() {
+  if [ -n "${YASH_VERSION-}" ]; then
+    [ -z "$(exec 2>&1; __mbox_nest_files)" ]
+  else
+    __mbox_nest_files 2>/dev/null
+  fi
+}
+__mbox_nest_files() { { { { { :; } </dev/null; } </dev/null; } </dev/null; } 3<&0 4<&0 5<&0; }
 # CLI-6: from here on a signal is noted, the step in hand finished, and we die
 # of it at the end. Before, only stdin is read and there is nothing to undo.
 __mbox_arm() {

@@ -256,6 +256,12 @@ class Sink:
         data, self.parts, self.size = b"".join(self.parts), [], 0
         write_all(self.fd, data)
 
+    def restart(self):
+        """Of a file of our own: nothing was written."""
+        self.parts, self.size = [], 0
+        os.ftruncate(self.fd, 0)
+        os.lseek(self.fd, 0, os.SEEK_SET)
+
 
 class Mailbox:
     """The paths of a mailbox, and what must be true of them before anything."""
@@ -754,6 +760,20 @@ class Claims:
             for line, record, _ in lines_of(fd):                       # DMG-3
                 yield claim, line, record
 
+    def copy(self, out):                                               # TAKE-1
+        """All of them as they are, but for a newline at each end; is there anything?"""
+        some = False
+        for claim in self.mine:
+            try:
+                fd = open_file(claim.path, os.O_RDONLY)
+            except FileNotFoundError:
+                continue
+            with os.fdopen(fd, "rb", PIECE) as file:
+                for line in file:
+                    out.write(line if line.endswith(b"\n") else line + b"\n")
+                    some = True
+        return some
+
     def unlink(self):                                                  # DRAIN-8
         while self.mine:                                               # newest first
             remove_file(self.mine[-1].path)
@@ -946,7 +966,7 @@ CHOSEN, STAYS, DROPPED = "chosen", "stays", "dropped"
 
 class First:
     """The first record whose string members are all as wanted (TAKEV-1)."""
-    needs = None
+    needs, is_bounded = None, False
 
     def __init__(self, wanted):
         self.wanted, self.done = wanted, False
@@ -960,6 +980,7 @@ class First:
 
 class Bounded:
     """The first records, within --max and --max-bytes (DRAINV-2, DRAINV-3)."""
+    is_bounded = True
 
     def __init__(self, most, most_bytes):
         self.left, self.room = most, most_bytes
@@ -987,10 +1008,18 @@ class Bounded:
 
 def take(box, new_choice, out, wait):
     """(how many records were handed over, the choice)."""
-    choice = new_choice()                                              # Look, TAKE-1
-    if not any(choice(*seen) is CHOSEN for seen in visible(box)) \
-            and (choice.needs is None or lstat(box.claims) is None):
-        return 0, choice
+    choice, damaged, records = new_choice(), False, False              # Look, TAKE-1
+    for line, record in visible(box):
+        if record is None:
+            damaged = True
+        else:
+            records = True
+            if choice(line, record) is CHOSEN:
+                break
+    else:
+        only_damaged = damaged and not records and choice.is_bounded   # TAKE-5
+        if not only_damaged and (choice.needs is None or lstat(box.claims) is None):
+            return 0, choice
     claims = Claims(box)
     try:
         done = False
@@ -1004,6 +1033,8 @@ def take(box, new_choice, out, wait):
                 if not lock.owned():                                   # Fence, TAKE-7
                     continue
                 done = Split(box, lock, claims).run(choice)
+        if not claims.mine:                    # only damaged lines: set aside
+            claims.remove_directory()
         count = deliver(box, claims, out)
     except BaseException:
         claims.give_up()
@@ -1046,11 +1077,15 @@ class Split:
                 elif verdict is STAYS:
                     some_stay = True
                     others.write(line + b"\n")
+            if birth is None and (some_stay or not choice.is_bounded):
+                others.restart()                                       # TAKE-1
+                some_stay = claims.copy(others)
+            else:
+                damage.keep()                                          # DMG-2, TAKE-5
             picked.flush()
             others.flush()
             if birth is not None:                                      # TAKE-2
                 chosen = self.become_claim(picked_path, picked.fd, birth)
-            damage.keep()                                              # DMG-2
             if some_stay:
                 try:
                     os.link(others_path, box.path)                     # Put back, TAKE-3
@@ -1090,7 +1125,7 @@ class Split:
 # --- Reading without removing --------------------------------------------------------
 
 def visible(box):
-    """(line, record) of all claims, in order of birth, then of B (PEEK-1, PEEK-2).
+    """(line, record or None) of all claims, in order of birth, then of B (PEEK-1, PEEK-2).
 
     B is opened before the claims are listed: what a reader claims meanwhile is
     then found in one of the two, and a file found in both is known by its inode.
@@ -1114,13 +1149,12 @@ def visible(box):
                     continue
                 read.add(os.fstat(fd).st_ino)
                 for line, record, _whole in lines_of(fd):
-                    if record is not None:
-                        yield line, record
+                    yield line, record
             if not moved:
                 break
         if b is not None:
-            for line, record, _whole in lines_of(os.dup(b)):
-                if record is not None:         # PEEK-3
+            for line, record, whole in lines_of(os.dup(b)):
+                if record is not None or whole:  # PEEK-3
                     yield line, record
     finally:
         if b is not None:
@@ -1130,6 +1164,8 @@ def visible(box):
 def peek(box, out, since, most):
     seen, kept, count = Seen(), [], 0
     for line, record in visible(box):
+        if record is None:
+            continue
         fresh = not seen.repeats(record)                               # each id once
         if since is None:
             if fresh:

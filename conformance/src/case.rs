@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::content::Vars;
+use crate::disk;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,6 +31,7 @@ pub enum Class {
 #[serde(rename_all = "lowercase")]
 pub enum Needs {
     Root,
+    /// Permissions that count.
     User,
 }
 
@@ -49,6 +51,8 @@ pub struct Case {
     pub needs: Option<Needs>,
     #[serde(default, rename = "let")]
     pub lets: Map<String, Value>,
+    /// A filesystem of its own.
+    pub disk: Option<disk::Spec>,
     #[serde(default)]
     pub files: Map<String, Value>,
     pub steps: Vec<Map<String, Value>>,

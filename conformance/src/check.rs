@@ -4,15 +4,18 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::geteuid;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use crate::case::{Case, set_lets};
+use crate::case::{Case, Needs, set_lets};
 use crate::content::{Pattern, Vars, show};
+use crate::disk::Disk;
 use crate::driver::{Call, Driver, Output, StdoutTo};
 use crate::tree::{Tree, age, compare, make, same_bytes, snapshot, untouched};
 
@@ -49,10 +52,21 @@ struct Run {
     umask: Option<Value>,
     /// RLIMIT_FSIZE in blocks of 512 bytes: the disk is full after that.
     fsize: Option<u32>,
+    /// RLIMIT_NOFILE: descriptors from this number on cannot be had.
+    nofile: Option<Value>,
     cwd: Option<String>,
     save: Option<String>,
     min_ms: Option<u64>,
     max_ms: Option<u64>,
+}
+
+/// Runs a command of root's without root's privileges, on files that are still its own.
+const ORDINARY: [&str; 4] = ["unshare", "--user", "--map-user=1000", "--map-group=1000"];
+
+pub fn can_be_ordinary() -> bool {
+    let mut unshare = Command::new(ORDINARY[0]);
+    unshare.args(&ORDINARY[1..]).arg("true");
+    unshare.output().is_ok_and(|out| out.status.success())
 }
 
 struct Bench<'a> {
@@ -62,6 +76,9 @@ struct Bench<'a> {
     vars: Vars,
     base: Tree,
     locks: Vec<Flock<File>>,
+    disk: Option<Disk>,
+    /// Give up what root may do beyond permissions.
+    unprivileged: bool,
 }
 
 /// Err: the reason, one line.
@@ -81,6 +98,10 @@ pub fn run_case(case: &Case, driver: &Driver) -> Result<(), String> {
     vars.set("T", temp.path().as_os_str().as_encoded_bytes());
     set_lets(&mut vars, &case.lets);
     let setup = |e: String| format!("setting up: {e}");
+    let disk = match &case.disk {
+        Some(spec) => Some(Disk::mount(&dir.join(&spec.path), spec).map_err(setup)?),
+        None => None,
+    };
     make(&dir, &case.files, &vars).map_err(setup)?;
     // Old, so that a change within one tick of the clock can be seen.
     if !case.files.contains_key("") {
@@ -94,6 +115,8 @@ pub fn run_case(case: &Case, driver: &Driver) -> Result<(), String> {
         vars,
         base,
         locks: Vec::new(),
+        disk,
+        unprivileged: case.needs == Some(Needs::User) && geteuid().is_root(),
     };
     for (i, s) in case.steps.iter().enumerate() {
         bench
@@ -116,6 +139,7 @@ impl Bench<'_> {
         }
         let (what, arg) = step.iter().next().ok_or("an empty step")?;
         let map = || arg.as_object().ok_or(format!("{what}: not an object"));
+        let disk = || self.disk.as_ref().ok_or("the case has no disk");
         match what.as_str() {
             "files" => {
                 let made = make(&self.dir, map()?, &self.vars)?;
@@ -143,6 +167,11 @@ impl Bench<'_> {
                 self.locks.push(lock);
                 Ok(())
             }
+            "disk" => match arg.as_str() {
+                Some("grow") => disk()?.grow(),
+                Some("read-only") => disk()?.make_read_only(),
+                _ => Err(format!("disk: {arg}")),
+            },
             "state" => compare(&self.base, &snapshot(&self.dir)?, map()?, &self.vars),
             _ => Err(format!("unknown step {what}")),
         }
@@ -198,6 +227,9 @@ impl Bench<'_> {
             call.env.push((k.clone(), v));
         }
         call.cwd = run.cwd.as_ref().map(|d| self.dir.join(d));
+        if self.unprivileged {
+            call.prefix = ORDINARY.map(OsString::from).to_vec();
+        }
         let mut script = String::new();
         if let Some(m) = &run.umask {
             script += &format!("umask {};", self.vars.text(m)?);
@@ -206,9 +238,13 @@ impl Bench<'_> {
             // Ignored signals stay ignored: the write fails with EFBIG.
             script += &format!("trap '' XFSZ; ulimit -f {n};");
         }
+        if let Some(n) = &run.nofile {
+            script += &format!("ulimit -n {};", self.vars.text(n)?);
+        }
         if !script.is_empty() {
             script += "exec \"$@\"";
-            call.prefix = ["sh", "-c", &script, "sh"].map(OsString::from).to_vec();
+            let words = ["sh", "-c", &script, "sh"];
+            call.prefix.extend(words.map(OsString::from));
         }
         let verb = call
             .args

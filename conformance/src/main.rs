@@ -8,6 +8,7 @@ mod case;
 mod check;
 mod content;
 mod coverage;
+mod disk;
 mod driver;
 mod pairs;
 mod race;
@@ -19,6 +20,7 @@ mod sync;
 mod trace;
 mod tree;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -29,6 +31,7 @@ use nix::sys::stat::{Mode, umask};
 use arena::Arena;
 use args::{Args, Part};
 use case::{Case, Needs};
+use disk::Disk;
 use driver::Driver;
 use report::{Report, in_parallel};
 
@@ -173,28 +176,30 @@ fn run_coverage(args: &Args, home: &Path, cases: &[Case], report: &Report) -> Re
 
 fn run_cases(args: &Args, cases: &[Case], drivers: &[Driver], report: &Report) {
     let root = nix::unistd::geteuid().is_root();
+    let (ordinary, mounts) = (!root || check::can_be_ordinary(), Disk::is_possible());
+    let lack = |c: &Case| match c.needs {
+        Some(Needs::Root) if !root => Some("root"),
+        Some(Needs::User) if !ordinary => Some("an ordinary user, or unshare of util-linux"),
+        _ if c.disk.is_some() && !mounts => Some("to mount a tmpfs"),
+        _ => None,
+    };
+    let mut lacking: BTreeMap<&str, usize> = BTreeMap::new();
     let mut jobs: Vec<Job> = Vec::new();
-    let mut wrong_user = 0;
     for c in cases.iter().filter(|c| args.wants(&c.name)) {
-        match c.needs {
-            Some(Needs::Root) if !root => wrong_user += 1,
-            Some(Needs::User) if root => wrong_user += 1,
-            _ => {
-                for d in drivers.iter().filter(|d| args.has(&d.name)) {
-                    if c.guard.is_none_or(|g| g == d.guard) {
-                        jobs.push(Box::new(move || {
-                            report.case(d, &c.name, c.class, check::run_case(c, d));
-                        }));
-                    }
-                }
+        if let Some(what) = lack(c) {
+            *lacking.entry(what).or_default() += 1;
+            continue;
+        }
+        for d in drivers.iter().filter(|d| args.has(&d.name)) {
+            if c.guard.is_none_or(|g| g == d.guard) {
+                jobs.push(Box::new(move || {
+                    report.case(d, &c.name, c.class, check::run_case(c, d));
+                }));
             }
         }
     }
-    if wrong_user > 0 {
-        report.skip(&format!(
-            "{wrong_user} cases that need {}",
-            if root { "an ordinary user" } else { "root" }
-        ));
+    for (what, n) in lacking {
+        missing(args, report, &format!("{n} cases that need {what}"));
     }
     in_parallel(args.jobs, &jobs);
     report.say(&format!(

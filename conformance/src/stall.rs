@@ -282,6 +282,9 @@ pub fn run(x: &Arena, a: &Driver, b: &Driver, stall: Stall) -> Result<(), String
             x.claims()
         ));
     }
+    if !x.path(".lock").exists() {
+        return Err(TOO_LATE.to_string());
+    }
     x.age_lock()?;
     if stall.point == Point::Mark {
         age(&x.path(".lock.steal"), 31.0)?;
