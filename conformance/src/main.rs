@@ -72,6 +72,12 @@ fn run(args: &Args) -> Result<bool, String> {
             false
         }
     });
+    for d in &drivers {
+        for name in d.xfail.keys().filter(|name| !is_known(name, &cases)) {
+            let why = "no case or scenario of the xfail file has this name";
+            report.fail(&d.name, name, why, "every part");
+        }
+    }
     if args.part(Part::Coverage) {
         run_coverage(args, home, &cases, &report)?;
     }
@@ -100,6 +106,14 @@ fn run(args: &Args) -> Result<bool, String> {
         );
     }
     Ok(report.close())
+}
+
+fn is_known(name: &str, cases: &[Case]) -> bool {
+    name == sync::NAME
+        || cases.iter().any(|c| c.name == name)
+        || pairs::SCENARIOS.iter().any(|s| s.name == name)
+        || stall::all().iter().any(|s| s.name() == name)
+        || signal::all().iter().any(|s| s.name() == name)
 }
 
 fn missing(args: &Args, report: &Report, what: &str) {
