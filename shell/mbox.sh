@@ -1021,7 +1021,8 @@ __mbox_write() {
     fi
     return
   }
-  if [ -n "$__mbox_o_sync" ]; then __mbox_sync || return; fi          # APP-6
+  [ -z "$__mbox_o_sync" ] || __mbox_sync "$__mbox_B" "${__mbox_B%/*}/" || # APP-6
+    __mbox_fail 74 "cannot sync $__mbox_B: $__mbox_err; the record may not survive a power cut"
 }
 # APP-8: whether what was just written stands at the end of B, in one piece, at
 # the beginning of a line. A late or short write of somebody who stalled can
@@ -1038,11 +1039,7 @@ __mbox_stands() {
     [ -z "$(command tail -c "$((__mbox_x + 1))" -- "$__mbox_B" 2>/dev/null | command head -n 1)" ]
 }
 # A sync that takes files, or else one of everything.
-__mbox_sync() {
-  set -- "$__mbox_B" "${__mbox_B%/*}/"
-  __mbox_run sync -- "$@" || __mbox_run sync "$@" || __mbox_run sync && return 0
-  __mbox_fail 74 "cannot sync $__mbox_B: $__mbox_err; the record may not survive a power cut"
-}
+__mbox_sync() { __mbox_run sync -- "$@" || __mbox_run sync "$@" || __mbox_run sync; }
 
 __mbox_verb_append() {
   __mbox_locate "$__mbox_box" && __mbox_root_safe && __mbox_lock_safe || return
@@ -1461,24 +1458,22 @@ __mbox_split() {
     __mbox_fail 74 "cannot write $__mbox_pick or $__mbox_rest: $__mbox_err; see whether the disk is full"
     return
   }
-  case $__mbox_what:$__mbox_picking in
-    103:*|102:many)
-      # DMG-2; while all is still as it was, so that a failure leaves no copies
-      if [ -s "$__mbox_pick" ] || ! [ -s "$__mbox_rest" ]; then
-        __mbox_set_aside "$__mbox_copy" || return
-        __mbox_set_aside_said
-      fi
-      ;;
-  esac
-  if [ "$__mbox_what:$__mbox_picking" = 102:many ] && ! [ -s "$__mbox_rest" ]; then
-    :  # damaged lines and nothing else: they are set aside
-  elif ! [ -s "$__mbox_pick" ]; then
+  if [ "$__mbox_picking" = many ] && ! [ -s "$__mbox_rest" ]; then    # TAKE-9
+    __mbox_chosen=$__mbox_mine
+    return 0
+  fi
+  if ! [ -s "$__mbox_pick" ]; then
     # TAKE-1: nothing matches any more; all goes back, damaged lines too
     __mbox_back >"$__mbox_rest" || {
       __mbox_fail 74 "cannot write $__mbox_rest; see whether the disk is full"
       return
     }
   else                                                                # TAKE-2
+    if [ "$__mbox_what" = 103 ]; then
+      # DMG-2; while all is still as it was, so that a failure leaves no copies
+      __mbox_set_aside "$__mbox_copy" || return
+      __mbox_set_aside_said
+    fi
     __mbox_birth=${__mbox_mine# } __mbox_birth=${__mbox_birth%%-*}
     case ${__mbox_mine# } in
       *' '*) __mbox_birth=$(__mbox_pick __mbox_feed_file birth) || return 74 ;;
@@ -1501,6 +1496,15 @@ __mbox_split() {
       return
     fi
   fi
+  set -- "${__mbox_B%/*}/"
+  [ ! -d "$__mbox_C" ] || set -- "$@" "$__mbox_C"
+  [ -z "$__mbox_chosen" ] || set -- "$@" "$__mbox_C/$__mbox_chosen"
+  [ ! -s "$__mbox_rest" ] || set -- "$@" "$__mbox_rest"
+  __mbox_sync "$@" || {                                               # TAKE-8
+    [ -z "$__mbox_chosen" ] || __mbox_unlink "$__mbox_C/$__mbox_chosen"
+    __mbox_fail 74 "cannot sync $__mbox_B or its claims: $__mbox_err; nothing was handed over"
+    return
+  }
   __mbox_unlink_mine || return                                        # TAKE-4
   __mbox_mine=$__mbox_chosen
   if [ -z "$__mbox_mine" ]; then __mbox_rmdir "$__mbox_C"; fi

@@ -904,7 +904,10 @@ def reads_back(fd, piece):
 
 
 def sync_directory(path):
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return                                 # another reader removed B.claims
     try:
         os.fsync(fd)
     finally:
@@ -1017,7 +1020,7 @@ def take(box, new_choice, out, wait):
             if choice(line, record) is CHOSEN:
                 break
     else:
-        only_damaged = damaged and not records and choice.is_bounded   # TAKE-5
+        only_damaged = damaged and not records and choice.is_bounded   # TAKE-9
         if not only_damaged and (choice.needs is None or lstat(box.claims) is None):
             return 0, choice
     claims = Claims(box)
@@ -1033,8 +1036,6 @@ def take(box, new_choice, out, wait):
                 if not lock.owned():                                   # Fence, TAKE-7
                     continue
                 done = Split(box, lock, claims).run(choice)
-        if not claims.mine:                    # only damaged lines: set aside
-            claims.remove_directory()
         count = deliver(box, claims, out)
     except BaseException:
         claims.give_up()
@@ -1077,13 +1078,16 @@ class Split:
                 elif verdict is STAYS:
                     some_stay = True
                     others.write(line + b"\n")
-            if birth is None and (some_stay or not choice.is_bounded):
+            if choice.is_bounded and not some_stay:                    # TAKE-9
+                return True
+            if birth is None:
                 others.restart()                                       # TAKE-1
                 some_stay = claims.copy(others)
             else:
-                damage.keep()                                          # DMG-2, TAKE-5
-            picked.flush()
-            others.flush()
+                damage.keep()                                          # DMG-2
+            for sink in (picked, others):
+                sink.flush()
+                os.fsync(sink.fd)                                      # Sync, TAKE-8
             if birth is not None:                                      # TAKE-2
                 chosen = self.become_claim(picked_path, picked.fd, birth)
             if some_stay:
@@ -1091,6 +1095,8 @@ class Split:
                     os.link(others_path, box.path)                     # Put back, TAKE-3
                 except FileExistsError:
                     return False
+            sync_directory(box.dir)                                    # Sync, TAKE-8
+            sync_directory(box.claims)
             put_back = True
             claims.unlink()                                            # Unlink, TAKE-4
             return True

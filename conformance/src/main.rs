@@ -109,9 +109,9 @@ fn run(args: &Args) -> Result<bool, String> {
 }
 
 fn is_known(name: &str, cases: &[Case]) -> bool {
-    name == sync::NAME
-        || cases.iter().any(|c| c.name == name)
+    cases.iter().any(|c| c.name == name)
         || pairs::SCENARIOS.iter().any(|s| s.name == name)
+        || sync::SCENARIOS.iter().any(|(known, ..)| *known == name)
         || stall::all().iter().any(|s| s.name() == name)
         || signal::all().iter().any(|s| s.name() == name)
 }
@@ -169,7 +169,9 @@ fn run_coverage(args: &Args, home: &Path, cases: &[Case], report: &Report) -> Re
     }
     cite(stall::TESTS, "stall");
     cite(signal::TESTS, "signal");
-    cite(sync::TESTS, sync::NAME);
+    for (name, tests, _) in sync::SCENARIOS {
+        cite(tests, name);
+    }
     cite(race::TESTS, "race");
     cite(swarm::TESTS, "swarm");
     let readme = home.join("README.md");
@@ -260,11 +262,13 @@ fn run_pairs(args: &Args, drivers: &[Driver], strace: bool, report: &Report) -> 
                 }
             }
         }
-        if strace && args.has(&a.name) && args.wants(sync::NAME) {
-            jobs.push(Box::new(move || {
-                let result = Arena::new().and_then(|x| sync::run(&x, a));
-                report.scenario(&[a], sync::NAME, &again(sync::NAME, a), result);
-            }));
+        for (name, _, run) in sync::SCENARIOS {
+            if strace && args.has(&a.name) && args.wants(name) {
+                jobs.push(Box::new(move || {
+                    let result = Arena::new().and_then(|x| run(&x, a));
+                    report.scenario(&[a], name, &again(name, a), result);
+                }));
+            }
         }
         for told in signal::all() {
             let name = told.name();

@@ -128,14 +128,7 @@ impl Mailbox {
         if how.sync {
             file.sync_data().map_err(failed)?;
             // The name may have been made by an append that did not sync: always.
-            if let Some(dir) = self.records.parent() {
-                let dir = if dir.as_os_str().is_empty() {
-                    ".".as_ref()
-                } else {
-                    dir
-                };
-                fs::sync_directory(dir).map_err(|e| Error::io("sync", dir, e))?;
-            }
+            self.sync_directory()?;
             if let Some(root) = &self.root {
                 fs::sync_directory(root.dir()).map_err(|e| Error::io("sync", root.dir(), e))?;
             }

@@ -166,6 +166,19 @@ impl Mailbox {
         }
     }
 
+    /// Puts the entry of the record file on stable storage.
+    fn sync_directory(&self) -> Result<()> {
+        let Some(dir) = self.records.parent() else {
+            return Ok(());
+        };
+        let dir = if dir.as_os_str().is_empty() {
+            ".".as_ref()
+        } else {
+            dir
+        };
+        fs::sync_directory(dir).map_err(|e| Error::io("sync", dir, e))
+    }
+
     fn has_claims(&self) -> Result<bool> {
         match fs::lstat(&self.claims).map_err(|e| Error::io("look at", &self.claims, e))? {
             Some(meta) if meta.is_dir() => Ok(true),

@@ -121,14 +121,9 @@ impl Mailbox {
                 return Ok(Bounded::Nothing);
             }
             let mut split = self.split(&claims, &lock, rule)?;
-            if let (Rule::UpTo(_), false) = (rule, split.has_records) {
-                self.set_aside(&split.damaged)?;
-                claims.unlink()?;
+            if split.hands_over_all {
                 let (Released::Held | Released::Lost) = lock.release()?;
-                return Ok(Bounded::Mail(Box::new(Claim::new(
-                    claims,
-                    split.damaged.len(),
-                ))));
+                return Ok(Bounded::Mail(Box::new(Claim::new(claims, 0))));
             }
             let mut chosen = None;
             if !split.chosen.is_empty() {
@@ -140,8 +135,9 @@ impl Mailbox {
                 }
                 chosen = Some(claims.split_off_last_made());
             }
-            // Put back (TAKE-3)
+            // Put back (TAKE-3), Sync (TAKE-8)
             let put_back = split.rest.put_back(self);
+            let put_back = put_back.and_then(|is_back| self.sync_places().map(|()| is_back));
             if !matches!(put_back, Ok(true)) {
                 // The old claims still hold everything: the chosen one would be a second copy.
                 if let Some(mut chosen) = chosen {
@@ -172,13 +168,12 @@ impl Mailbox {
             rest: Temporary::create(self, lock, "rest")?,
             chosen: Vec::new(),
             damaged: Vec::new(),
-            has_records: false,
+            hands_over_all: matches!(rule, Rule::UpTo(_)),
             too_large: None,
         };
         let (mut choice, mut seen) = (Choice::by(rule), Seen::default());
         self.each_line(claims, |line, _| {
             let line = Line::classify(line);
-            split.has_records |= matches!(line, Line::Record(_));
             match line {
                 Line::Blank => {}
                 Line::Damaged(line) => split.damaged.push(line),
@@ -187,12 +182,16 @@ impl Mailbox {
                     push_line(&mut split.chosen, record.bytes());
                 }
                 Line::Record(record) => {
+                    split.hands_over_all = false;
                     split.rest.write(record.bytes())?;
                     split.rest.write(b"\n")?;
                 }
             }
             Ok(())
         })?;
+        if split.hands_over_all {
+            return Ok(split);
+        }
         if split.chosen.is_empty() {
             // Everything goes back as it was, whatever it is (TAKE-1).
             split.rest = Temporary::create(self, lock, "all")?;
@@ -206,8 +205,18 @@ impl Mailbox {
             })?;
             split.too_large = choice.too_large;
         }
-        split.rest.flush()?;
+        split.rest.finish()?;
         Ok(split)
+    }
+
+    /// Puts the entries of the record file and of the claims on stable storage.
+    fn sync_places(&self) -> Result<()> {
+        self.sync_directory()?;
+        match fs::sync_directory(&self.claims) {
+            // Another adopted what we held, and finished.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.map_err(|e| Error::io("sync", &self.claims, e)),
+        }
     }
 
     /// Calls `each` with every line of every claim, and whether it has its newline. One
@@ -287,7 +296,8 @@ struct Split {
     /// Lines.
     chosen: Vec<u8>,
     damaged: Vec<Vec<u8>>,
-    has_records: bool,
+    /// A bounded drain of which no record stays: no copies are made (TAKE-9).
+    hands_over_all: bool,
     too_large: Option<u64>,
 }
 
@@ -300,7 +310,7 @@ impl Split {
             held.map_err(|e| Error::io("lock", &file.path, e))?;
         }
         file.write(&self.chosen)?;
-        file.flush()?;
+        file.finish()?;
         Ok(file)
     }
 }
@@ -331,9 +341,11 @@ impl Temporary {
             .map_err(|e| Error::io("write", &self.path, e))
     }
 
-    fn flush(&mut self) -> Result<()> {
+    /// All of it is on stable storage (TAKE-8).
+    fn finish(&mut self) -> Result<()> {
         self.file
             .flush()
+            .and_then(|()| self.file.get_ref().sync_data())
             .map_err(|e| Error::io("write", &self.path, e))
     }
 
