@@ -139,13 +139,8 @@ impl Members {
             return None;
         }
         let mut json = serde_json::Deserializer::from_str(text);
-        match json.deserialize_map(MemberVisitor) {
-            Ok(members) if json.end().is_ok() => Some(members),
-            // A lone surrogate in a key cannot be decoded, but is valid JSON.
-            _ => serde_json::from_str::<IgnoredAny>(text)
-                .ok()
-                .map(|_| Members::default()),
-        }
+        let members = json.deserialize_map(MemberVisitor).ok()?;
+        json.end().ok().map(|()| members)
     }
 }
 
@@ -160,7 +155,9 @@ impl<'de> Visitor<'de> for MemberVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
         let mut members = Members::default();
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+        // As it is written, because a lone surrogate in a key is valid JSON too.
+        while let Some(key) = map.next_key::<&RawValue>()? {
+            let key = unescape(key.get()).unwrap_or_default();
             let member = match key.as_ref() {
                 "id" => &mut members.id,
                 "from_session_id" => &mut members.from,
@@ -176,7 +173,7 @@ impl<'de> Visitor<'de> for MemberVisitor {
                     continue;
                 }
             };
-            *member = unescape(map.next_value::<&RawValue>()?.get());
+            *member = unescape(map.next_value::<&RawValue>()?.get()).map(Cow::into_owned);
         }
         Ok(members)
     }
@@ -207,8 +204,11 @@ fn is_shallow(line: &[u8]) -> bool {
 /// The text of a JSON string that is known to be valid; `None` for any other value.
 ///
 /// `serde_json` refuses lone surrogates, which RFC 8259 allows; they become U+FFFD here.
-fn unescape(json: &str) -> Option<String> {
+fn unescape(json: &str) -> Option<Cow<'_, str>> {
     let inner = json.strip_prefix('"')?.strip_suffix('"')?;
+    if !inner.contains('\\') {
+        return Some(Cow::Borrowed(inner));
+    }
     let mut text = String::with_capacity(inner.len());
     let mut rest = inner;
     while let Some(at) = rest.find('\\') {
@@ -239,7 +239,7 @@ fn unescape(json: &str) -> Option<String> {
         }
     }
     text.push_str(rest);
-    Some(text)
+    Some(Cow::Owned(text))
 }
 
 /// The first four bytes of a valid `\u` escape.
@@ -312,5 +312,12 @@ mod tests {
         assert_eq!(r.body(), Some("\"\\/\u{8}\u{c}\n\r\té😀\u{fffd}x\u{fffd}"));
         assert_eq!(r.from(), None);
         assert_eq!(r.enqueued_at(), Some(12));
+    }
+
+    #[test]
+    fn keys_are_unescaped() {
+        let r = record(r#"{"\ud800":1,"\u0069d":"a","body":"b"}"#).unwrap();
+        assert_eq!(r.id(), Some("a"));
+        assert_eq!(r.body(), Some("b"));
     }
 }
