@@ -1,6 +1,8 @@
 //! Owner tokens and the names of claims.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
 /// The owner token of one acquisition (TOKEN-1, TOKEN-2).
@@ -73,7 +75,8 @@ pub(crate) struct ClaimName {
     pub(crate) stamp: u64,
     /// Counter of the owning process, as it is written: leading zeros are part of a name.
     n: String,
-    token: String,
+    /// Opaque, and not always UTF-8 (TOKEN-3).
+    token: Vec<u8>,
 }
 
 impl ClaimName {
@@ -82,28 +85,45 @@ impl ClaimName {
             birth,
             stamp,
             n: n.to_string(),
-            token: token.0.clone(),
+            token: token.0.clone().into_bytes(),
         }
     }
 
-    pub(crate) fn parse(name: &str) -> Option<ClaimName> {
-        let millis = |digits: &str| -> Option<u64> {
-            (digits.len() == 13 && digits.bytes().all(|b| b.is_ascii_digit()))
-                .then(|| digits.parse().ok())
+    /// The claim an entry of B.claims is, by its name; `None` when it is none (CLAIM-8).
+    pub(crate) fn parse(entry: &OsStr) -> Option<ClaimName> {
+        // Everything before the token is ASCII.
+        let at = entry.as_bytes().iter().position(|&b| b == b'.')?;
+        let (head, token) = entry.as_bytes().split_at(at);
+        let mut numbers = std::str::from_utf8(head).ok()?.splitn(3, '-');
+        let (birth, stamp, n) = (numbers.next()?, numbers.next()?, numbers.next()?);
+        let is_number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+        let millis = |text: &str| -> Option<u64> {
+            (text.len() == 13 && is_number(text))
+                .then(|| text.parse().ok())
                 .flatten()
         };
-        let (birth, rest) = name.split_once('-')?;
-        let (stamp, rest) = rest.split_once('-')?;
-        let (n, token) = rest.split_once('.')?;
-        if token.is_empty() || n.is_empty() || !n.bytes().all(|b| b.is_ascii_digit()) {
+        if n.is_empty() || !is_number(n) || token == b"." {
             return None;
         }
         Some(ClaimName {
             birth: millis(birth)?,
             stamp: millis(stamp)?,
             n: n.to_owned(),
-            token: token.to_owned(),
+            token: token[1..].to_vec(),
         })
+    }
+
+    /// The name of its entry in B.claims.
+    pub(crate) fn to_entry(&self) -> OsString {
+        let ClaimName {
+            birth,
+            stamp,
+            n,
+            token,
+        } = self;
+        let mut entry = format!("{birth:013}-{stamp:013}-{n}.").into_bytes();
+        entry.extend_from_slice(token);
+        OsString::from_vec(entry)
     }
 
     /// Given up: everything kept but the stamp, which is now nobody's time (CLAIM-7).
@@ -115,24 +135,12 @@ impl ClaimName {
     }
 
     pub(crate) fn is_guarded(&self) -> bool {
-        self.token.ends_with(".g")
+        self.token.ends_with(b".g")
     }
 
     /// Whether the stamp is more than `limit` away from `now`, in either direction (CLAIM-5).
     pub(crate) fn is_older_than(&self, limit: Duration, now: u64) -> bool {
         u128::from(now.abs_diff(self.stamp)) > limit.as_millis()
-    }
-}
-
-impl fmt::Display for ClaimName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ClaimName {
-            birth,
-            stamp,
-            n,
-            token,
-        } = self;
-        write!(f, "{birth:013}-{stamp:013}-{n}.{token}")
     }
 }
 
@@ -148,8 +156,12 @@ mod tests {
             "1700000000000-1700000000000-007.x",
             "1700000000000-1700000000000-99999999999999999999999.x",
         ] {
-            assert_eq!(ClaimName::parse(text).unwrap().to_string(), text);
+            assert_eq!(ClaimName::parse(text.as_ref()).unwrap().to_entry(), text);
         }
+        let opaque = OsStr::from_bytes(b"1700000000000-1700000000000-0.\xff.g");
+        let claim = ClaimName::parse(opaque).unwrap();
+        assert!(claim.is_guarded());
+        assert_eq!(claim.to_entry(), opaque);
     }
 
     #[test]
@@ -164,7 +176,7 @@ mod tests {
             "170000000000-1700000000123-0.1.a",
             "+700000000000-1700000000123-0.1.a",
         ] {
-            assert_eq!(ClaimName::parse(text), None, "{text}");
+            assert_eq!(ClaimName::parse(text.as_ref()), None, "{text}");
         }
     }
 

@@ -68,7 +68,7 @@ impl Mailbox {
             foreign: Vec::new(),
         };
         for entry in entries.unwrap_or_default() {
-            let name = entry.to_str().and_then(ClaimName::parse);
+            let name = ClaimName::parse(&entry);
             let is_file = || {
                 let path = self.claims.join(&entry);
                 // One that is gone by now was adopted; a rename to it says so again.
@@ -114,7 +114,7 @@ impl Claims {
             if self.held.iter().any(|held| held.name == *name) || !is_orphan(name, lock) {
                 continue;
             }
-            let path = self.mailbox.claims.join(name.to_string());
+            let path = self.mailbox.claims.join(name.to_entry());
             if let Hold::Ours(flock) = take_hold(&path, lock)? {
                 self.make_ours(&path, name.birth, flock, lock)?;
             }
@@ -161,7 +161,7 @@ impl Claims {
         lock: &LockGuard,
     ) -> Result<bool> {
         let name = ClaimName::new(birth, clock::unix_millis(), self.next_n, lock.token());
-        let path = self.mailbox.claims.join(name.to_string());
+        let path = self.mailbox.claims.join(name.to_entry());
         if !fs::rename(from, &path).map_err(|e| Error::io(OP, from, e))? {
             return Ok(false);
         }
@@ -220,12 +220,7 @@ impl Claims {
 
     fn give_up(&self) -> GiveUp {
         let dir = &self.mailbox.claims;
-        let renamed = |held: &Held| {
-            (
-                held.path.clone(),
-                dir.join(held.name.given_up().to_string()),
-            )
-        };
+        let renamed = |held: &Held| (held.path.clone(), dir.join(held.name.given_up().to_entry()));
         GiveUp(self.held.iter().map(renamed).collect())
     }
 }

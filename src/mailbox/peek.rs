@@ -87,7 +87,7 @@ impl Mailbox {
             .map_err(failed)?;
         let (mut all, mut is_whole) = (Vec::new(), true);
         for name in self.list_claims()?.names {
-            let path = self.claims.join(name.to_string());
+            let path = self.claims.join(name.to_entry());
             match fs::open_read(&path).map_err(|e| Error::io("read", &path, e))? {
                 Some(file) => all.push((file, true)),
                 None => is_whole = false, // adopted, delivered or put back since

@@ -1,6 +1,8 @@
 //! Whose mail a claim is: adopted when its owner is gone, left alone when not.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 
 use predicates::prelude::*;
 
@@ -141,6 +143,19 @@ fn the_birth_is_kept_by_adoption() {
         assert!(names[0].ends_with(".g"), "{names:?}");
     }
     assert_eq!(fx.drain("a"), ["one"]);
+}
+
+/// The token in a name is whatever a file name may hold (TOKEN-3).
+#[test]
+fn a_token_that_is_not_utf8_is_a_token() {
+    let (fx, files, claim) = with_claim(-31, PLAIN);
+    let mut opaque = claim.clone().into_os_string();
+    opaque.push(OsStr::from_bytes(b"\xff"));
+    fs::rename(claim, opaque).unwrap();
+    fx.append("a", "two");
+    assert_eq!(fx.peek("a"), ["one", "two"]);
+    assert_eq!(fx.drain("a"), ["one", "two"]);
+    assert!(!files.claims.exists());
 }
 
 /// CLAIM-8
