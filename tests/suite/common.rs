@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use proptest::test_runner::{Config as ProptestConfig, RngSeed};
 use tempfile::TempDir;
 
 /// The binary under test.
@@ -292,6 +293,22 @@ pub fn tree(dir: &Path) -> BTreeMap<PathBuf, String> {
 /// Whether this is the full run: nothing may be skipped, and every case is tried.
 pub fn is_full() -> bool {
     std::env::var_os("MBOX_TEST_FULL").is_some_and(|value| value == "1")
+}
+
+/// How many random cases to try, here and in the full run. They are the same ones every
+/// time, unless `PROPTEST_RNG_SEED` is set.
+pub fn cases(here: u32, in_full: u32) -> ProptestConfig {
+    let config = ProptestConfig::default();
+    let rng_seed = match config.rng_seed {
+        RngSeed::Random => RngSeed::Fixed(1),
+        given @ RngSeed::Fixed(_) => given,
+    };
+    ProptestConfig {
+        cases: if is_full() { in_full } else { here },
+        failure_persistence: None,
+        rng_seed,
+        ..config
+    }
 }
 
 /// Says loudly that a test does not run here; in the full run that is a failure.

@@ -23,6 +23,7 @@ mod docs;
 mod faults;
 mod no_forgotten_file;
 mod planted;
+mod properties;
 mod recovery;
 mod shells;
 mod signals;

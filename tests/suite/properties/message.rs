@@ -23,27 +23,6 @@ pub struct Parts {
 const FRESH_ID: &str = "00c0ffee00c0ffee";
 
 impl Parts {
-    /// Body, `max_body`, `enqueued_at` and the other parts, with 0xff between them, which
-    /// is no part of UTF-8. One that is missing or empty is not given.
-    pub fn of(bytes: &[u8]) -> Parts {
-        let mut parts = bytes.split(|&b| b == 0xff).map(String::from_utf8_lossy);
-        let mut next = || parts.next().filter(|part| !part.is_empty());
-        let body = next().unwrap_or_default().into_owned();
-        let max_body = next().and_then(|n| n.parse().ok()).unwrap_or(1 << 16);
-        let enqueued_at = next().and_then(|n| n.parse().ok()).unwrap_or(0);
-        let mut text = || next().map(|part| part.into_owned());
-        Parts {
-            body,
-            max_body,
-            enqueued_at,
-            id: text(),
-            from: text(),
-            request_id: text(),
-            reply_to: text(),
-            source: text(),
-        }
-    }
-
     fn message(&self) -> Message {
         let mut message = Message::new(self.body.as_str());
         for (value, set) in [
@@ -58,6 +37,38 @@ impl Parts {
             }
         }
         message
+    }
+
+    /// Bytes of its line, the newline included, whether it is fit or not.
+    pub fn record_bytes(&self) -> usize {
+        let escaped = |c| match c {
+            '"' | '\\' | '\u{8}' | '\t' | '\n' | '\u{c}' | '\r' => 2,
+            '\0'..='\u{1f}' => 6,
+            _ => c.len_utf8(),
+        };
+        let body: usize = self.body.chars().map(escaped).sum();
+        let id = self.id.as_deref().unwrap_or(FRESH_ID);
+        self.begin(id).len() + body + self.end().len() + 1
+    }
+
+    /// What stands before the body (MSG-1).
+    fn begin(&self, id: &str) -> String {
+        format!(r#"{{"schema_version":1,"id":"{id}","body":""#)
+    }
+
+    /// What stands behind the body.
+    fn end(&self) -> String {
+        let mut end = format!(
+            r#"","enqueued_at":{},"body_bytes":{},"origin":"peer""#,
+            self.enqueued_at,
+            self.body.len()
+        );
+        for (key, value) in self.names() {
+            if let Some(value) = value {
+                end += &format!(r#","{key}":"{value}""#);
+            }
+        }
+        end + "}"
     }
 
     /// The keys of a message behind the body, in their order, with their values.
@@ -126,10 +137,7 @@ fn check_refusal(parts: &Parts, unfit: &Unfit) {
             bytes == parts.body.len() && max == parts.max_body && bytes > max
         }
         Unfit::BodyHasNul => parts.body.contains('\0'),
-        // At most six bytes for one of the body, and the other parts are short.
-        Unfit::RecordTooLarge { bytes } => {
-            bytes > MAX_RECORD && parts.body.len() > (MAX_RECORD - 1024) / 6
-        }
+        Unfit::RecordTooLarge { bytes } => bytes == parts.record_bytes() && bytes > MAX_RECORD,
         Unfit::Field("id") => {
             let id = parts.id.as_deref().expect("it was given");
             !grammar::is_id(id.as_bytes())
@@ -150,34 +158,24 @@ fn check_line(parts: &Parts, id: &str, line: &str) {
         None,
         "a raw control character"
     );
-    let prefix = format!(r#"{{"schema_version":1,"id":"{id}","body":""#);
-    let rest = line.strip_prefix(&prefix).expect("the prefix of MSG-1");
-    let (body, rest) = read_body(rest);
+    let rest = line.strip_prefix(&parts.begin(id));
+    let (body, rest) = read_body(rest.expect("the prefix of MSG-1"));
     assert_eq!(body, parts.body);
-    let mut end = format!(
-        r#","enqueued_at":{},"body_bytes":{},"origin":"peer""#,
-        parts.enqueued_at,
-        parts.body.len()
-    );
-    for (key, value) in parts.names() {
-        if let Some(value) = value {
-            assert!(grammar::is_name(value.as_bytes()));
-            end += &format!(r#","{key}":"{value}""#);
-        }
+    assert_eq!(rest, parts.end());
+    for value in parts.names().into_iter().filter_map(|(_, value)| value) {
+        assert!(grammar::is_name(value.as_bytes()));
     }
-    assert_eq!(rest, end + "}");
 }
 
-/// Reads `*body-char` and the quotation mark behind it: the body, and what follows.
+/// Reads `*body-char`: the body, and what follows.
 fn read_body(line: &str) -> (String, &str) {
     let (mut body, mut rest) = (String::new(), line);
     loop {
         let at = rest.find(['"', '\\']).expect("the body ends");
         body.push_str(&rest[..at]);
-        let (begin, behind) = rest[at..].split_at(1);
-        if begin == "\"" {
-            return (body, behind);
-        }
+        let Some(behind) = rest[at..].strip_prefix('\\') else {
+            return (body, &rest[at..]);
+        };
         let length = if behind.starts_with('u') { 5 } else { 1 };
         let (escape, behind) = behind.split_at(length);
         body.push(match escape {
