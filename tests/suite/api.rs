@@ -294,6 +294,27 @@ fn drain_some() {
     assert_eq!(drain(&mailbox), ["2"]);
 }
 
+/// Nothing was handed over, so nothing has to be acknowledged (TAKE-5, HAS-1).
+#[test]
+fn a_bounded_drain_of_damaged_lines_leaves_no_mail() {
+    let Place {
+        dir: _dir,
+        mailbox,
+        files,
+    } = place();
+    fs::write(&files.records, "garbage\n").unwrap();
+    let limit = Limit {
+        messages: Some(1),
+        bytes: None,
+    };
+    let Bounded::Mail(claim) = mailbox.drain_some(&limit).unwrap() else {
+        panic!("a claim of nothing");
+    };
+    drop(claim);
+    assert!(!mailbox.has_mail().unwrap());
+    assert_eq!(fs::read_to_string(&files.damaged).unwrap(), "garbage\n");
+}
+
 #[test]
 fn peek() {
     let Place {
