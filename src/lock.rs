@@ -330,7 +330,6 @@ pub enum Released {
 pub struct LockGuard {
     lock: Lock,
     token: Token,
-    /// Closing it lets go of the guard.
     guard: Option<File>,
     /// The owner file as it was published. Closed before it is read again, so that
     /// [`release`](LockGuard::release) never lacks a descriptor.
@@ -395,6 +394,9 @@ impl Drop for LockGuard {
         if !self.done {
             self.reserve = None;
             let _ = self.lock.release(&self.token); // nobody to tell; it goes stale by itself
+        }
+        if let Some(file) = &self.guard {
+            guard::unlock(file);
         }
     }
 }

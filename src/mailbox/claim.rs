@@ -25,8 +25,16 @@ const OP: &str = "claim the mail of";
 pub(super) struct Held {
     name: ClaimName,
     path: PathBuf,
-    /// The flock that tells peers with guard that we live (CLAIM-3). Closing it lets go.
-    _flock: Option<File>,
+    /// The flock that tells peers with guard that we live (CLAIM-3).
+    flock: Option<File>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(file) = &self.flock {
+            guard::unlock(file);
+        }
+    }
 }
 
 impl Held {
@@ -168,11 +176,7 @@ impl Claims {
         self.next_n += 1;
         self.last_made = Some(name.clone());
         self.newest_birth = self.newest_birth.max(birth);
-        self.held.push(Held {
-            name,
-            path,
-            _flock: flock,
-        });
+        self.held.push(Held { name, path, flock });
         self.held.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(true)
     }

@@ -12,7 +12,7 @@ pub(crate) enum Flock {
     Unsupported,
 }
 
-/// Takes an exclusive flock on `file` if it can be had now; closing the file lets go.
+/// Takes an exclusive flock on `file` if it can be had now.
 pub(crate) fn try_lock(file: &File) -> io::Result<Flock> {
     use nix::errno::Errno;
     let Err(error) = fs2::FileExt::try_lock_exclusive(file) else {
@@ -27,4 +27,10 @@ pub(crate) fn try_lock(file: &File) -> io::Result<Flock> {
         }
         _ => Err(error),
     }
+}
+
+/// Lets go at once. Closing alone does that only when no process that was forked meanwhile
+/// has a copy of the descriptor.
+pub(crate) fn unlock(file: &File) {
+    let _ = fs2::FileExt::unlock(file); // the file is about to be closed
 }

@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -313,6 +316,40 @@ fn a_bounded_drain_of_damaged_lines_leaves_no_mail() {
     drop(claim);
     assert!(!mailbox.has_mail().unwrap());
     assert_eq!(fs::read_to_string(&files.damaged).unwrap(), "garbage\n");
+}
+
+/// A child has a copy of every descriptor until it executes its program.
+#[test]
+fn what_is_let_go_of_is_free_at_once() {
+    let Place {
+        dir: _dir, mailbox, ..
+    } = place();
+    put(&mailbox, &["one"]);
+    let claim = mailbox.drain().unwrap().unwrap();
+    let lock = mailbox.lock().unwrap();
+    let (mut forked, mut in_child) = std::io::pipe().unwrap();
+    let (mut wait, go) = std::io::pipe().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut command = Command::new("true");
+            // Between the fork and the exec; only reads and writes are done there.
+            unsafe {
+                command.pre_exec(move || {
+                    in_child.write_all(b"x")?;
+                    wait.read_exact(&mut [0])
+                });
+            }
+            assert!(command.status().unwrap().success());
+        });
+        forked.read_exact(&mut [0]).unwrap();
+        claim.put_back();
+        assert_eq!(lock.release().unwrap(), Released::Held);
+        let again = drain(&mailbox);
+        let lock = mailbox.lock().unwrap();
+        (&go).write_all(b"x").unwrap();
+        assert_eq!(again, ["one"]);
+        assert!(lock.token().as_str().ends_with(".g"), "no guard to be had");
+    });
 }
 
 #[test]
