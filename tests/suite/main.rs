@@ -25,6 +25,7 @@ mod no_forgotten_file;
 mod planted;
 mod properties;
 mod recovery;
+mod sequences;
 mod shells;
 mod signals;
 mod strace;
