@@ -154,20 +154,19 @@ impl Model {
         }
         let sorted = self.sort(reader);
         let chosen = choose(&sorted.records, rule);
+        if matches!(rule, Rule::UpTo(_)) && !chosen.contains(&false) {
+            // As a drain (TAKE-9).
+            return Outcome::Handed(Handed {
+                records: bytes_of(&sorted.records),
+                damaged: sorted.damaged,
+                set_aside: 0,
+            });
+        }
         let (ours, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.claims)
             .into_iter()
             .partition(|claim| claim.hands == Hands::Reader(reader));
         self.claims = others;
         let birth = ours[0].birth;
-        if sorted.records.is_empty() && matches!(rule, Rule::UpTo(_)) {
-            // Only damaged lines: set aside, and done (TAKE-5).
-            self.set_aside(&sorted.damaged);
-            let set_aside = sorted.damaged.len();
-            return Outcome::Handed(Handed {
-                set_aside,
-                ..Handed::default()
-            });
-        }
         if !chosen.contains(&true) {
             // Everything as it was (TAKE-1).
             let mut all = Vec::new();
