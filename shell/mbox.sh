@@ -380,7 +380,8 @@ __mbox_mkdir() {
 __mbox_mkdirs() { __mbox_run mkdir -p -- "$1"; }
 __mbox_rmdir() { __mbox_run rmdir -- "$1"; }
 __mbox_unlink() { __mbox_run rm -f -- "$@"; }
-__mbox_rename() { __mbox_run mv -f -- "$1" "$2"; }
+# A mv that was killed may have done it all the same; no two names of ours are alike.
+__mbox_rename() { __mbox_run mv -f -- "$1" "$2" || { [ ! -e "$1" ] && [ -e "$2" ]; }; }
 __mbox_remove_tree() { __mbox_run rm -rf -- "$1"; }
 
 # __mbox_s: unix seconds. __mbox_ms: three digits of milliseconds.
