@@ -793,8 +793,7 @@ __mbox_publish() {
       0) return 0 ;;
       2)
         # ours, and empty: a full disk
-        __mbox_unlink "$__mbox_O"
-        __mbox_rmdir "$__mbox_D"
+        __mbox_unlink "$__mbox_O" && __mbox_rmdir "$__mbox_D"
         __mbox_fail 74 "cannot write $__mbox_O; see whether the disk is full"
         return 2
         ;;
@@ -844,8 +843,10 @@ __mbox_recover() {
   fi
   if [ -n "$__mbox_same" ] && __mbox_stat "$__mbox_D" && [ "$__mbox_id" = "$__mbox_seen_id" ]; then
     # Clear
-    [ -z "$__mbox_had" ] || __mbox_unlink "$__mbox_O"
-    __mbox_rmdir "$__mbox_D" || [ ! -d "$__mbox_D" ] || __mbox_remove_tree "$__mbox_D"  # REC-3
+    # an O that cannot be removed keeps its D, whose age is all there is to go by
+    if [ -z "$__mbox_had" ] || __mbox_unlink "$__mbox_O"; then
+      __mbox_rmdir "$__mbox_D" || [ ! -d "$__mbox_D" ] || __mbox_remove_tree "$__mbox_D"  # REC-3
+    fi
     # Settle (REC-6)
     __mbox_sleep 5
   fi
@@ -873,9 +874,13 @@ __mbox_busy() {
 __mbox_release() {
   # REL-1; an owner file that was made and not written yet is nobody's
   [ -n "$__mbox_token" ] && __mbox_read_owner && [ "$__mbox_obs" = "$__mbox_token" ] || return 1
-  __mbox_unlink "$__mbox_O" || __mbox_say "cannot remove $__mbox_O: $__mbox_err; remove it by hand"
-  # not empty: somebody else's business
-  __mbox_rmdir "$__mbox_D"
+  if __mbox_unlink "$__mbox_O"; then
+    # not empty: somebody else's business
+    __mbox_rmdir "$__mbox_D"
+  else
+    # D stays: without it there were no age by which to recover O
+    __mbox_say "cannot remove $__mbox_O: $__mbox_err; the lock $__mbox_D is recovered when it is 30 s old"
+  fi
   return 0
 }
 
