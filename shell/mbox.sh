@@ -1221,9 +1221,13 @@ __mbox_feed_mine() {
 __mbox_unlink_mine() {
   set --
   for __mbox_f in $__mbox_mine; do set -- "$__mbox_C/$__mbox_f" "$@"; done
-  [ $# -gt 0 ] || return 0
-  __mbox_unlink "$@" && __mbox_mine= && return 0
-  __mbox_code || __mbox_fail $? "cannot remove $1: $__mbox_err; what it holds will be handed over again"
+  # one by one: an rm that fails at one would go on with the older ones
+  for __mbox_f do
+    __mbox_unlink "$__mbox_f" && continue
+    __mbox_code || __mbox_fail $? "cannot remove $__mbox_f: $__mbox_err; what it holds will be handed over again"
+    return
+  done
+  __mbox_mine=
 }
 
 # CLAIM-7, so that the next reader need not wait. ENOENT: fine.
