@@ -1143,7 +1143,7 @@ __mbox_claim_name() {
 __mbox_gather() {
   __mbox_files_safe "$__mbox_B" "$__mbox_B.damaged" && __mbox_claims_safe || return
   __mbox_now
-  __mbox_last=0000000000000 __mbox_theirs=0
+  __mbox_last=0000000000000 __mbox_theirs=0 __mbox_any=
   set --
   if [ -d "$__mbox_C" ]; then
     for __mbox_f in "$__mbox_C"/* "$__mbox_C"/.[!.]*; do
@@ -1151,14 +1151,21 @@ __mbox_gather() {
       if ! __mbox_claim "$__mbox_f"; then
         # no match of the glob, or removed by its owner this moment
         [ -e "$__mbox_C/$__mbox_f" ] || [ -h "$__mbox_C/$__mbox_f" ] || continue
+        __mbox_any=1
         [ -n "$__mbox_told" ] || __mbox_say "left alone: $__mbox_C/$__mbox_f is not a claim; see what it is and move it away"
         continue
       fi
-      __mbox_last=$__mbox_c_birth
+      __mbox_last=$__mbox_c_birth __mbox_any=1
       if __mbox_is_mine "$__mbox_f"; then continue; fi
       if __mbox_orphaned; then set -- "$__mbox_f" "$@"; else __mbox_theirs=$((__mbox_theirs + 1)); fi
     done
     __mbox_told=1
+    # A glob does not tell that the directory could not be read; it is empty for
+    # a moment at most.
+    if [ -z "$__mbox_any" ] && ! __mbox_rmdir "$__mbox_C" && [ -d "$__mbox_C" ]; then
+      __mbox_fail 74 "cannot list $__mbox_C; see its permissions, and that files are not limited"
+      return
+    fi
   fi
   for __mbox_f do
     __mbox_claim_name "${__mbox_f%%-*}"
@@ -1196,12 +1203,19 @@ __mbox_gather() {
 }
 
 # Our claims that are still there, in order of birth, into __mbox_mine: the
-# names have no space and the glob sorts them.
+# names have no space and the glob sorts them. A glob does not tell that the
+# directory could not be read: one that is there must be among them.
 __mbox_sort_mine() {
   __mbox_sorted=
   for __mbox_f in "$__mbox_C"/*; do
     __mbox_f=${__mbox_f##*/}
     if __mbox_is_mine "$__mbox_f"; then __mbox_sorted="$__mbox_sorted $__mbox_f"; fi
+  done
+  for __mbox_f in $__mbox_mine; do
+    case " $__mbox_sorted " in *" $__mbox_f "*) continue ;; esac
+    [ -e "$__mbox_C/$__mbox_f" ] || continue
+    __mbox_fail 74 "cannot list $__mbox_C; see its permissions, and that files are not limited"
+    return
   done
   __mbox_mine=$__mbox_sorted
 }
@@ -1332,7 +1346,7 @@ __mbox_drain_all() {
 
 # Read and Deliver what is ours, set damaged lines aside, Acknowledge.
 __mbox_deliver() {
-  __mbox_sort_mine
+  __mbox_sort_mine || return
   __mbox_pipe __mbox_feed_mine "$__mbox_awk_utf8$__mbox_awk_records" -v mode=drain -v format="$__mbox_o_format" || {
     [ -z "$__mbox_err" ] || __mbox_say "cannot write to stdout: $__mbox_err; the mail stays in $__mbox_B.claims"
     return 74                                                        # DRAIN-6
@@ -1451,7 +1465,7 @@ __mbox_back() {
 __mbox_split() {
   __mbox_chosen= __mbox_copy= __mbox_pick= __mbox_rest=
   [ -n "$__mbox_mine" ] || return 0
-  __mbox_sort_mine
+  __mbox_sort_mine || return
   __mbox_temporary || return
   __mbox_copy=$__mbox_tmp
   __mbox_feed_copy 2>/dev/null >"$__mbox_copy" || {
