@@ -298,7 +298,8 @@ mode == "raw" {
   broken = 1
   if (mode == "damaged") {
     if (NR == upto + 1 && upto) upto = NR
-    else { if (upto) print from " " upto - from + 1 "\n"; from = upto = NR }
+    else { if (upto) print from " " upto - from + 1 " " size "\n"; from = upto = NR; size = 0 }
+    size += length($0) + 1
   }
   next
 }
@@ -318,7 +319,7 @@ mode == "damaged" { next }
 END {
   if (bad) { close("cat >&3"); exit 98 }
   if (!whole) exit 99
-  if (upto) print from " " upto - from + 1 "\n"
+  if (upto) print from " " upto - from + 1 " " size "\n"
   if (mode == "peek")
     for (k = 1; k <= kept && (!max || k <= max); k++) { if (format != "jsonl") parse(keep[k]); emit(keep[k]) }
   if (mode == "look" && !count && needs) print needs
@@ -1256,6 +1257,8 @@ __mbox_give_up() {
 # DMG-2: the damaged lines of the file $1, byte for byte, to B.damaged. awk
 # says which they are; tail and head copy them, because awk has no NUL.
 __mbox_feed_file() { command cat <"$__mbox_source" && __mbox_put "$__mbox_nl$__mbox_nonce"; }
+# __mbox_x: how many bytes the file $1 has.
+__mbox_size() { __mbox_x=$({ command wc -c <"$1"; } 2>/dev/null) && __mbox_x=$((__mbox_x)); }
 __mbox_set_aside() {
   __mbox_source=$1
   [ -e "$1" ] || return 0
@@ -1269,29 +1272,37 @@ __mbox_set_aside() {
   }
   [ -n "$__mbox_ranges" ] || return 0
   __mbox_files_safe "$__mbox_B.damaged" || return
-  __mbox_opened= __mbox_bad= __mbox_before=0
+  __mbox_opened= __mbox_bad= __mbox_before=0 __mbox_moved=0
   if [ -s "$__mbox_B.damaged" ]; then
-    __mbox_before=$(command wc -l <"$__mbox_B.damaged") || return 74
-    __mbox_ends_line "$__mbox_B.damaged" || __mbox_before=$((__mbox_before + 1))
+    __mbox_size "$__mbox_B.damaged" || {
+      __mbox_fail 74 "cannot read $__mbox_B.damaged; nothing was removed"
+      return
+    }
+    __mbox_before=$__mbox_x
   fi
   { {
     __mbox_opened=1
     if [ -s "$__mbox_B.damaged" ] && ! __mbox_ends_line "$__mbox_B.damaged"; then
       __mbox_put '' || __mbox_bad=1
     fi
-    # shellcheck disable=SC2086 # pairs of numbers
+    # shellcheck disable=SC2086 # numbers, by threes
     set -- $__mbox_ranges
     while [ $# -gt 0 ]; do
       command tail -n "+$1" <"$__mbox_source" | command head -n "$2" || __mbox_bad=1
-      __mbox_set=$((__mbox_set + $2)) __mbox_before=$((__mbox_before + $2))
-      shift 2
+      __mbox_moved=$((__mbox_moved + $2)) __mbox_before=$((__mbox_before + $3))
+      shift 3
     done
     # a torn last line gets its newline
     __mbox_ends_line "$__mbox_B.damaged" || __mbox_put '' || __mbox_bad=1
   } >>"$__mbox_B.damaged"; } 2>/dev/null
-  # counted: a pipe does not tell that tail was killed
-  [ -n "$__mbox_opened" ] && [ -z "$__mbox_bad" ] &&
-    __mbox_x=$(command wc -l <"$__mbox_B.damaged") && [ "$((__mbox_x))" -ge "$__mbox_before" ] && return 0
+  # measured: a pipe does not tell that tail was killed
+  if [ -n "$__mbox_opened" ] && [ -z "$__mbox_bad" ] &&
+    __mbox_size "$__mbox_B.damaged" && [ "$__mbox_x" -ge "$__mbox_before" ]; then
+    __mbox_set=$((__mbox_set + __mbox_moved))
+    return 0
+  fi
+  # adopted by another, who sets them aside as well
+  [ -e "$__mbox_source" ] || return 0
   __mbox_fail 74 "cannot write damaged lines to $__mbox_B.damaged; see whether the disk is full: nothing was removed"
 }
 __mbox_set_aside_said() {
