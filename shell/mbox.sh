@@ -1479,7 +1479,7 @@ __mbox_split() {
   __mbox_sort_mine || return
   __mbox_temporary || return
   __mbox_copy=$__mbox_tmp
-  __mbox_feed_copy 2>/dev/null >"$__mbox_copy" || {
+  { __mbox_feed_copy >"$__mbox_copy"; } 2>/dev/null || {
     __mbox_fail 74 "cannot copy the claims in $__mbox_C to $__mbox_copy; see whether the disk is full"
     return
   }
@@ -1488,8 +1488,10 @@ __mbox_split() {
   __mbox_pick=$__mbox_tmp
   __mbox_temporary || return
   __mbox_rest=$__mbox_tmp __mbox_tmp=
-  __mbox_pick __mbox_feed_file chosen >"$__mbox_pick" && __mbox_what=$__mbox_got &&
-    __mbox_pick __mbox_feed_file rest >"$__mbox_rest" || {
+  {
+    __mbox_pick __mbox_feed_file chosen >"$__mbox_pick" && __mbox_what=$__mbox_got &&
+      __mbox_pick __mbox_feed_file rest >"$__mbox_rest"
+  } 2>/dev/null || {
     __mbox_fail 74 "cannot write $__mbox_pick or $__mbox_rest: $__mbox_err; see whether the disk is full"
     return
   }
@@ -1499,7 +1501,7 @@ __mbox_split() {
   fi
   if ! [ -s "$__mbox_pick" ]; then
     # TAKE-1: nothing matches any more; all goes back, damaged lines too
-    __mbox_back >"$__mbox_rest" || {
+    { __mbox_back >"$__mbox_rest"; } 2>/dev/null || {
       __mbox_fail 74 "cannot write $__mbox_rest; see whether the disk is full"
       return
     }
