@@ -15,7 +15,11 @@ pub(super) fn acquire(args: AcquireArgs, places: &Places) -> Result<Status, Exit
     // A lock whose token nobody learned is released again, by dropping it.
     out::refuse_closed_stdout()?;
     out::answer(lock.token().as_str(), "the lock was released again")?;
-    lock.leave();
+    // Nobody waits for it any more (CLI-6): it is released, and the signal let through.
+    if !signals.has_one_come() {
+        lock.leave();
+        signals.for_good();
+    }
     Ok(Status::Yes)
 }
 

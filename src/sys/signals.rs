@@ -29,13 +29,21 @@ pub(super) fn mask_for_commands() -> nix::Result<SigSet> {
 /// start (`nohup`, a background job of a script) must not be taken by a wait: it would
 /// count as arrived. Told by Linux only; elsewhere none counts as ignored.
 fn ending_and_not_ignored() -> SigSet {
+    let ignored = told("SigIgn:");
+    ENDING.into_iter().filter(|&s| !is_in(ignored, s)).collect()
+}
+
+/// A set of signals of this process as the kernel tells it; elsewhere than on Linux none.
+fn told(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status
+    status
         .lines()
-        .find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok())
-        .unwrap_or(0);
-    let is_ignored = |signal: &Signal| ignored >> (*signal as u32 - 1) & 1 == 1;
-    ENDING.into_iter().filter(|s| !is_ignored(s)).collect()
+        .find_map(|line| u64::from_str_radix(line.strip_prefix(name)?.trim(), 16).ok())
+        .unwrap_or(0)
+}
+
+fn is_in(set: u64, signal: Signal) -> bool {
+    set >> (signal as u32 - 1) & 1 == 1
 }
 
 /// While it lives, SIGINT, SIGTERM and SIGHUP wait, for this thread (CLI-6).
@@ -62,6 +70,20 @@ impl Deferred {
             before: None,
             _thread: PhantomData,
         }
+    }
+
+    /// Whether a signal has come that will end this process once it is let through. Told
+    /// by Linux only; elsewhere none has.
+    pub(crate) fn has_one_come(&self) -> bool {
+        let come = told("ShdPnd:") | told("SigPnd:");
+        // One that is ignored is kept too while it is held back.
+        let ending = ending_and_not_ignored();
+        ending.iter().any(|signal| is_in(come, signal))
+    }
+
+    /// Holds them back for good: the process is at its end.
+    pub(crate) fn for_good(self) {
+        std::mem::forget(self);
     }
 
     /// Runs `wait` with the signals let through, as they were before.
