@@ -9,8 +9,6 @@ use crate::common::{
     with_broken_pipe, with_full_stdout,
 };
 
-use crate::strace;
-
 const ID: &str = "00c0ffee00c0ffee";
 
 #[test]
@@ -340,24 +338,6 @@ fn sync() {
         .assert()
         .success();
     assert_eq!(fx.drain("a"), ["x"]);
-}
-
-/// APP-6: the data, then the name, then the id.
-#[test]
-fn sync_is_done_before_the_id_is_told() {
-    if !strace::is_there() {
-        return;
-    }
-    let fx = Fixture::new();
-    let calls = strace::calls(&fx, &["append", "a", "x", "--sync"]);
-    let at = |is_it: &dyn Fn(&str) -> bool| calls.iter().position(|call| is_it(&call.text));
-    let in_order = [
-        at(&|text| text.starts_with("write(") && text.contains("a.jsonl>")),
-        at(&|text| text.starts_with("fdatasync(") && text.contains("a.jsonl>")),
-        at(&|text| text.starts_with("fsync(") && text.contains("mailboxes>")),
-        at(&|text| text.starts_with("write(1<")),
-    ];
-    assert!(in_order[0].is_some() && in_order.is_sorted(), "{calls:#?}");
 }
 
 #[test]

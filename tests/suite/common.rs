@@ -207,20 +207,6 @@ impl Files {
         names
     }
 
-    /// Moves the stamp of every claim this far into the past.
-    pub fn age_claims(&self, by: Duration) {
-        for name in self.claim_names() {
-            let (birth, rest) = name.split_once('-').unwrap();
-            let (stamp, rest) = rest.split_once('-').unwrap();
-            let stamp = stamp
-                .parse::<u64>()
-                .unwrap()
-                .saturating_sub(by.as_millis().try_into().unwrap());
-            let aged = format!("{birth}-{stamp:013}-{rest}");
-            fs::rename(self.claims.join(&name), self.claims.join(aged)).unwrap();
-        }
-    }
-
     pub fn temporaries(&self) -> Vec<PathBuf> {
         let prefix = format!("{}.tmp.", self.records.file_name().unwrap().display());
         fs::read_dir(self.dir())

@@ -1,4 +1,5 @@
 //! SIGINT, SIGTERM and SIGHUP: no lock is left, and the process dies by the signal (CLI-6).
+//! That this holds before any call that changes something is for tests/crash.
 
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
@@ -6,7 +7,6 @@ use std::os::unix::process::ExitStatusExt;
 use nix::sys::signal::Signal;
 
 use crate::common::{Fixture, Running, for_each, is_flocked, start_writing, until};
-use crate::{crash, strace};
 
 const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 const HOLDER: &str = "4242.0123456789abcdef";
@@ -94,42 +94,4 @@ fn an_ignored_signal_while_writing() {
     assert!(drain.wait().success());
     assert_eq!(rest.len() + 1, line.len());
     fx.mbox(&["has", "a"]).assert().code(1);
-}
-
-/// SIGTERM at each call that changes something: whatever was in hand is finished or undone.
-fn sweep(args: &[&str]) {
-    if !strace::is_there() {
-        return;
-    }
-    let (fx, _) = crash::scene();
-    for_each(&strace::calls(&fx, args), |call| {
-        let (fx, files) = crash::scene();
-        let out = strace::run_until(&fx, args, call, "SIGTERM");
-        let at = format!("{args:?} ended at {}", call.text);
-        assert_eq!(out.status.signal(), Some(15), "{at}: {out:?}");
-        files.assert_unlocked();
-        let stdout = String::from_utf8(out.stdout).unwrap();
-        let mut left = fx.drain("a");
-        left.retain(|body| body != "new");
-        let handed: Vec<&str> = stdout.lines().filter(|line| line.len() == 2).collect();
-        let mut both: Vec<&str> = left.iter().map(String::as_str).chain(handed).collect();
-        both.sort_unstable();
-        both.dedup();
-        assert_eq!(both, crash::BEFORE, "{at}");
-    });
-}
-
-#[test]
-fn at_any_call_of_append() {
-    sweep(&["append", "a", "new"]);
-}
-
-#[test]
-fn at_any_call_of_drain() {
-    sweep(&["drain", "a", "--format", "body"]);
-}
-
-#[test]
-fn at_any_call_of_take() {
-    sweep(&["take", "a", "--id", crash::MIDDLE, "--format", "body"]);
 }

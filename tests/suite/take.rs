@@ -6,9 +6,8 @@ use predicates::prelude::*;
 
 use crate::common::{
     Fixture, MBOX, assert_busy, assert_full_stdout, assert_help, assert_quiet_pipe, assert_usage,
-    tree, with_broken_pipe, with_full_stdout,
+    has_program, skip, tree, with_broken_pipe, with_full_stdout,
 };
-use crate::strace;
 
 const RECORDS: &str = concat!(
     "{\"id\":\"1\",\"from_session_id\":\"alice\",\"body\":\"one\"}\n",
@@ -182,8 +181,8 @@ fn full_stdout() {
 
 #[test]
 fn a_put_back_that_fails_leaves_no_copy() {
-    if !strace::is_there() {
-        return;
+    if !has_program("strace") {
+        return skip("strace is not installed");
     }
     let fx = Fixture::new();
     let files = fx.files("a");

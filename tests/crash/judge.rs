@@ -1,0 +1,147 @@
+//! Nothing acknowledged is lost, nothing is torn or invented, and whoever comes next
+//! gets through.
+
+use std::fs;
+
+use crate::rows::{BEFORE, Case, Does, Driver};
+use crate::scene::{DAMAGED, End, Record, Scene, id_of};
+
+/// What a program that was disturbed has handed over or promised.
+pub struct Said {
+    pub handed: Vec<String>,
+    pub acknowledged: Vec<&'static str>,
+}
+
+/// What it said, which must be true as far as it goes; all of it when it exits with 0.
+pub fn listen(case: Case, end: &End) -> Result<Said, String> {
+    let mut said = Said {
+        handed: Vec::new(),
+        acknowledged: Vec::new(),
+    };
+    let lines: Vec<&str> = end.stdout.lines().collect();
+    let is_all = match case.row.does {
+        Does::Append(bodies) => {
+            let ids: Vec<String> = bodies.iter().map(|body| id_of(body)).collect();
+            if !ids.iter().zip(&lines).all(|(id, line)| id == line) || lines.len() > ids.len() {
+                return Err(format!("it printed {lines:?}, not {ids:?}"));
+            }
+            said.acknowledged = bodies[..lines.len()].to_vec();
+            lines.len() == ids.len()
+        }
+        Does::Hand(bodies) => {
+            if !bodies.starts_with(&lines) {
+                return Err(format!("it handed over {lines:?}, not {bodies:?}"));
+            }
+            said.handed = lines.iter().map(|&line| line.to_owned()).collect();
+            lines.len() == bodies.len()
+        }
+        Does::Lock | Does::Release => true,
+    };
+    if end.code == Some(0) && !is_all {
+        return Err(format!(
+            "status 0 and its work undone: it printed {lines:?}"
+        ));
+    }
+    Ok(said)
+}
+
+/// Has another program append and drain, and looks at what comes out and what is left.
+pub fn settle(case: Case, scene: &Scene, end: &End, next: Driver) -> Result<(), String> {
+    let said = listen(case, end)?;
+    // Time passes, as far as the rules ask for it: none among peers with guard.
+    let is_guarded = next == Driver::Binary && case.driver == Driver::Binary;
+    let is_dead = scene
+        .files
+        .token()
+        .is_some_and(|token| token.ends_with(".g"));
+    if !(is_guarded && is_dead) {
+        scene.age_lock();
+    }
+    if !is_guarded {
+        scene.age_claims();
+    }
+    scene.must(next, &["append", "a", "next"])?;
+    let got = scene.must(next, &["drain", "a", "--format", "body"])?;
+    let got: Vec<&str> = got.lines().collect();
+
+    let new: &[&str] = match case.row.does {
+        Does::Append(bodies) => bodies,
+        _ => &[],
+    };
+    let taken: &[&str] = match case.row.does {
+        Does::Hand(bodies) => bodies,
+        _ => &[],
+    };
+    // Everything, in order, once: but what was handed over may be gone, and what was
+    // not acknowledged may be there.
+    let mut wanted: Vec<&str> = [&BEFORE[..], new, &["next"]].concat();
+    let is_optional = |body: &str| {
+        said.handed.iter().any(|handed| handed == body)
+            || (new.contains(&body) && !said.acknowledged.contains(&body))
+    };
+    wanted.retain(|body| !is_optional(body) || got.contains(body));
+    let is_right = if case.row.args[0] == "take" {
+        // What was chosen may come back elsewhere: it had left the line.
+        let others = |bodies: &[&'_ str]| -> Vec<String> {
+            let others = bodies.iter().filter(|body| !taken.contains(body));
+            others.map(|&body| body.to_owned()).collect()
+        };
+        let sorted = |bodies: &[&str]| {
+            let mut bodies: Vec<String> = bodies.iter().map(|&body| body.to_owned()).collect();
+            bodies.sort();
+            bodies
+        };
+        others(&got) == others(&wanted) && sorted(&got) == sorted(&wanted)
+    } else {
+        got == wanted
+    };
+    if !is_right {
+        return Err(format!(
+            "then {} drained {got:?}, not {wanted:?}",
+            next.name()
+        ));
+    }
+    nothing_left(scene)
+}
+
+/// APP-6: the data, then the name, then the id.
+pub fn synced_before_told(record: &Record) -> Result<(), String> {
+    let at = |name: &str, path: &str| {
+        let mut calls = record.calls.iter();
+        let call = calls.find(|call| call.name == name && call.on == [path]);
+        call.map(|call| call.n)
+    };
+    let in_order = [
+        at("write", "~/root/mailboxes/a.jsonl"),
+        at("fdatasync", "~/root/mailboxes/a.jsonl"),
+        at("fsync", "~/root/mailboxes"),
+        at("write", "~/out"),
+    ];
+    match in_order[0].is_some() && in_order.is_sorted() {
+        true => Ok(()),
+        false => Err(format!("the calls of a synced append: {in_order:?}")),
+    }
+}
+
+/// No lock, no claims, no mail, and every damaged line is where it belongs.
+pub fn nothing_left(scene: &Scene) -> Result<(), String> {
+    let files = &scene.files;
+    let damaged = fs::read_to_string(&files.damaged).unwrap_or_default();
+    // A blank line is nothing.
+    let mut found = damaged.lines().filter(|line| !line.is_empty()).peekable();
+    if found.peek().is_none() || found.any(|line| line != DAMAGED) {
+        return Err(format!("the damaged lines are {damaged:?}"));
+    }
+    for path in [
+        &files.lock,
+        &files.owner,
+        &files.steal,
+        &files.claims,
+        &files.records,
+    ] {
+        if path.symlink_metadata().is_ok() {
+            return Err(format!("{} was left", path.display()));
+        }
+    }
+    Ok(())
+}

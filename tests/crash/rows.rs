@@ -1,0 +1,116 @@
+//! What is put to the test: a row for each verb, and who drives it.
+
+/// A call of a verb, and what it is to do to the mailbox of [`scene`](crate::scene).
+pub struct Row {
+    pub name: &'static str,
+    pub args: &'static [&'static str],
+    pub stdin: &'static str,
+    pub does: Does,
+    /// Whether shells have it, or the binary alone.
+    pub is_for_shells: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Does {
+    /// Appends messages with these bodies, and prints their ids.
+    Append(&'static [&'static str]),
+    /// Hands over these.
+    Hand(&'static [&'static str]),
+    /// Takes the lock and leaves it, or runs a command under it.
+    Lock,
+    /// Gives a lock back that was taken before.
+    Release,
+}
+
+/// Mail of a dead reader, then mail in the record file with a damaged line in it.
+pub const BEFORE: [&str; 5] = ["c1", "c2", "m1", "m2", "m3"];
+
+/// The token of the lock that `release` gives back.
+pub const TOKEN: &str = "4242.0123456789abcdef";
+
+const RAW: &str = "{\"id\":\"00000000000000b1\",\"body\":\"b1\"}\n\
+                   {\"id\":\"00000000000000b2\",\"body\":\"b2\"}\n";
+
+const fn both(name: &'static str, args: &'static [&'static str], does: Does) -> Row {
+    Row {
+        name,
+        args,
+        stdin: "",
+        does,
+        is_for_shells: true,
+    }
+}
+
+const fn binary(name: &'static str, args: &'static [&'static str], does: Does) -> Row {
+    Row {
+        is_for_shells: false,
+        ..both(name, args, does)
+    }
+}
+
+/// One more verb is one more line.
+#[rustfmt::skip]
+pub const ROWS: &[Row] = &[
+    both("append", &["append", "a", "b1", "--id", "00000000000000b1"], Does::Append(&["b1"])),
+    both("drain", &["drain", "a", "--format", "body"], Does::Hand(&BEFORE)),
+    both("drain --max", &["drain", "a", "--max", "3", "--format", "body"], Does::Hand(&["c1", "c2", "m1"])),
+    both("take", &["take", "a", "--id", "00000000000000a2", "--format", "body"], Does::Hand(&["m2"])),
+    binary("append --sync", &["append", "a", "b1", "--id", "00000000000000b1", "--sync"], Does::Append(&["b1"])),
+    Row { stdin: RAW, ..binary("append --raw", &["append", "a", "--raw"], Does::Append(&["b1", "b2"])) },
+    binary("acquire", &["acquire", "a"], Does::Lock),
+    binary("release", &["release", "a", TOKEN], Does::Release),
+    binary("lock", &["lock", "a", "--", "true"], Does::Lock),
+];
+
+/// A program that speaks the protocol.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Driver {
+    Binary,
+    Shell(&'static str),
+}
+
+pub const SHELLS: [Driver; 3] = [
+    Driver::Shell("dash"),
+    Driver::Shell("bash"),
+    Driver::Shell("zsh"),
+];
+
+impl Driver {
+    pub fn name(self) -> &'static str {
+        match self {
+            Driver::Binary => "binary",
+            Driver::Shell(shell) => shell,
+        }
+    }
+
+    /// Whom to have look at what it left: programs of another kind, one by one.
+    pub fn other(self, n: usize) -> Driver {
+        match self {
+            Driver::Binary => SHELLS[n % 2],
+            Driver::Shell(_) => Driver::Binary,
+        }
+    }
+}
+
+/// A verb of a driver.
+#[derive(Clone, Copy)]
+pub struct Case {
+    pub driver: Driver,
+    pub row: &'static Row,
+}
+
+impl Case {
+    pub fn name(&self) -> String {
+        format!("{} {}", self.driver.name(), self.row.name)
+    }
+
+    pub fn all() -> Vec<Case> {
+        let binary = ROWS.iter().map(|row| (Driver::Binary, row));
+        let shells = SHELLS.iter().flat_map(|&shell| {
+            let rows = ROWS.iter().filter(|row| row.is_for_shells);
+            rows.map(move |row| (shell, row))
+        });
+        let all = binary.chain(shells);
+        all.map(|(driver, row)| Case { driver, row }).collect()
+    }
+}

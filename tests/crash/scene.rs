@@ -1,0 +1,235 @@
+//! The mailbox a program is run on, and the program on it, up to one of its calls.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use nix::sys::wait::WaitStatus;
+
+use crate::calls::Call;
+use crate::common::{Files, Fixture, MBOX, set_age, unix_millis};
+use crate::rows::{BEFORE, Case, Does, Driver, TOKEN};
+use crate::tracer::{Ended, Entry, Traced};
+
+pub const DAMAGED: &str = "not a record";
+
+/// Over the age at which any claim is an orphan for anybody.
+const OLD_MILLIS: u64 = 301_000;
+
+/// How long the program waits for the lock: always the same, or its calls would differ.
+const WAIT: &str = "1.5";
+
+/// The id of the message with this body: one that drops repeats (DRAIN-7).
+pub fn id_of(body: &str) -> String {
+    format!("{:0>16}", body.replace('m', "a"))
+}
+
+pub struct Scene {
+    pub fx: Fixture,
+    pub files: Files,
+}
+
+/// How a program ended, and what it said.
+#[derive(Debug)]
+pub struct End {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Scene {
+    pub fn new(does: Does) -> Scene {
+        let fx = Fixture::new();
+        let files = fx.files("a");
+        let line = |body: &&str| {
+            let id = id_of(body);
+            format!("{{\"schema_version\":1,\"id\":\"{id}\",\"body\":\"{body}\"}}\n")
+        };
+        let claimed: String = BEFORE[..2].iter().map(line).collect();
+        files.put_claim(1_000_000_000_000, -400, "8.0123456789abcdef.g", &claimed);
+        let mut lines: Vec<String> = BEFORE[2..].iter().map(line).collect();
+        lines.insert(1, format!("{DAMAGED}\n"));
+        fs::write(&files.records, lines.concat()).unwrap();
+        if let Does::Release = does {
+            files.hold(TOKEN);
+        }
+        Scene { fx, files }
+    }
+
+    fn out(&self, what: &str) -> PathBuf {
+        self.fx.dir().join(what)
+    }
+
+    /// Starts the program of the case under the tracer.
+    pub fn start(&self, case: Case) -> Traced {
+        let mut shell = self.fx.program("sh");
+        fs::write(self.out("in"), case.row.stdin).unwrap();
+        shell
+            .stdin(File::open(self.out("in")).unwrap())
+            .stdout(File::create(self.out("out")).unwrap())
+            .stderr(File::create(self.out("err")).unwrap())
+            .env("MBOX_PURE", "1");
+        let script = script();
+        let mut words = match case.driver {
+            Driver::Binary => vec![MBOX],
+            Driver::Shell(name) => vec![name, script.to_str().unwrap()],
+        };
+        words.push(case.row.args[0]);
+        if !matches!(case.row.does, Does::Release) {
+            words.extend(["--wait", WAIT]);
+        }
+        words.extend(&case.row.args[1..]);
+        Traced::start(shell, &words).expect("a process can be traced")
+    }
+
+    /// What the program came to.
+    pub fn end(&self, ended: Ended) -> Result<End, String> {
+        let text = |what| String::from_utf8_lossy(&fs::read(self.out(what)).unwrap()).into_owned();
+        let code = match ended? {
+            WaitStatus::Exited(_, code) => Some(code),
+            _ => None,
+        };
+        Ok(End {
+            code,
+            stdout: text("out"),
+            stderr: text("err"),
+        })
+    }
+
+    /// What stands on the disk now: two equal ones are one to whoever comes next.
+    pub fn image(&self) -> Vec<(PathBuf, u64, u64, i64)> {
+        let mut image = Vec::new();
+        for dir in [self.files.dir(), &self.files.claims] {
+            for entry in fs::read_dir(dir).into_iter().flatten() {
+                let entry = entry.unwrap();
+                if let Ok(meta) = entry.metadata() {
+                    let changed = meta.ctime() * 1_000_000_000 + meta.ctime_nsec();
+                    image.push((entry.path(), meta.ino(), meta.len(), changed));
+                }
+            }
+        }
+        image.push((
+            self.out("out"),
+            0,
+            self.out("out").metadata().unwrap().len(),
+            0,
+        ));
+        image.sort();
+        image
+    }
+
+    /// Time passes for the lock.
+    pub fn age_lock(&self) {
+        for dir in [&self.files.lock, &self.files.steal] {
+            if dir.exists() {
+                set_age(dir, -31);
+            }
+        }
+    }
+
+    /// Time passes for the claims.
+    pub fn age_claims(&self) {
+        for name in self.files.claim_names() {
+            // birth-stamp-n.token
+            let aged = unix_millis().saturating_sub(OLD_MILLIS);
+            let mut parts: Vec<&str> = name.splitn(3, '-').collect();
+            let stamp = format!("{aged:013}");
+            if parts[1] > stamp.as_str() {
+                parts[1] = &stamp;
+            }
+            let (from, to) = (&name, parts.join("-"));
+            let claims = &self.files.claims;
+            fs::rename(claims.join(from), claims.join(to)).unwrap();
+        }
+    }
+
+    /// Runs a verb of `driver` to its end.
+    pub fn run(&self, driver: Driver, args: &[&str]) -> Output {
+        let mut command: Command = match driver {
+            Driver::Binary => self.fx.process(&[]),
+            Driver::Shell(shell) => {
+                let mut command = self.fx.program(shell);
+                command.env("MBOX_PURE", "1").arg(script());
+                command
+            }
+        };
+        command.args(args).output().unwrap()
+    }
+
+    /// The same, and it has to succeed; gives its stdout.
+    pub fn must(&self, driver: Driver, args: &[&str]) -> Result<String, String> {
+        let out = self.run(driver, args);
+        if !out.status.success() {
+            let stderr = String::from_utf8_lossy(&out.stderr);
+            let name = driver.name();
+            return Err(format!("then {name} {}: {}: {stderr}", args[0], out.status));
+        }
+        Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+    }
+}
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("shell/mbox.sh")
+}
+
+/// A program before one of its calls.
+pub struct Parked {
+    pub scene: Scene,
+    pub traced: Traced,
+    pub entry: Entry,
+}
+
+/// All calls of a case.
+pub struct Record {
+    pub case: Case,
+    pub calls: Vec<Call>,
+}
+
+impl Record {
+    pub fn of(case: Case) -> Result<Record, String> {
+        let scene = Scene::new(case.row.does);
+        let mut traced = scene.start(case);
+        let (mut calls, mut last) = (Vec::new(), Vec::new());
+        let mut like = HashMap::new();
+        while let Some(entry) = traced.next() {
+            let mut call = Call::describe(&traced, entry, scene.fx.dir());
+            let nth: &mut usize = like.entry(call.key()).or_default();
+            *nth += 1;
+            call.nth = *nth;
+            let image = scene.image();
+            call.is_new = image != last;
+            calls.push(call);
+            last = image;
+        }
+        let end = scene.end(traced.finish())?;
+        if end.code != Some(0) {
+            return Err(format!("{}: without a fault: {end:?}", case.name()));
+        }
+        Ok(Record { case, calls })
+    }
+
+    /// Runs it again up to `call`.
+    pub fn park(&self, call: &Call) -> Result<Parked, String> {
+        let scene = Scene::new(self.case.row.does);
+        let mut traced = scene.start(self.case);
+        let (key, mut nth) = (call.key(), 0);
+        while let Some(entry) = traced.next() {
+            if entry.nr != call.nr || traced.name(entry.pid) != call.process {
+                continue;
+            }
+            let now = Call::describe(&traced, entry, scene.fx.dir());
+            nth += usize::from(now.key() == key);
+            if nth == call.nth {
+                return Ok(Parked {
+                    scene,
+                    traced,
+                    entry,
+                });
+            }
+        }
+        let end = scene.end(traced.finish())?;
+        Err(format!("the fault did not fire: {end:?}"))
+    }
+}
