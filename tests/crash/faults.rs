@@ -118,8 +118,12 @@ impl Fault {
                     return Err(format!("it said {:?}", end.stderr));
                 }
                 let is_of_lock = call.is_on(".lock") || call.is_on(".lock.owner");
-                let is_taken = matches!(case.row.args[0], "acquire") && end.code == Some(0);
-                if !is_of_lock && !is_taken {
+                let is_to_stay = match case.row.args[0] {
+                    "acquire" => end.code == Some(0),
+                    "release" => end.code != Some(0),
+                    _ => false,
+                };
+                if !is_of_lock && !is_to_stay {
                     check_unlocked(&scene).map_err(|left| format!("{left}; {end:?}"))?;
                 }
                 let is_of_temporary = call.on.iter().any(|path| path.contains(".tmp."));
