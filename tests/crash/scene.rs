@@ -122,6 +122,10 @@ impl Scene {
 
     /// Time passes for the lock.
     pub fn age_lock(&self) {
+        if self.files.owner.exists() && !self.files.lock.exists() {
+            // Whoever came first has made D, and waits for its age (ACQ-5).
+            fs::create_dir(&self.files.lock).unwrap();
+        }
         for dir in [&self.files.lock, &self.files.steal] {
             if dir.exists() {
                 set_age(dir, -31);
