@@ -196,9 +196,12 @@ fn stalls(record: &Record, call: &Call) -> Vec<Fault> {
 fn thin(jobs: &mut Vec<Job<'_>>, record: &Record, sweep: Sweep) {
     let is_binary = record.case.driver == Driver::Binary;
     let stride = match sweep {
-        Sweep::Kills if is_binary && record.case.row.is_for_shells => 1,
-        Sweep::Kills if is_binary => 4,
-        Sweep::Errors if is_binary => 4,
+        Sweep::Kills
+            if is_binary && matches!(record.case.row.name, "append" | "drain" | "take") =>
+        {
+            1
+        }
+        Sweep::Kills | Sweep::Errors if is_binary => 8,
         Sweep::Kills | Sweep::Errors => 40,
         Sweep::Stalls => 60,
     };
