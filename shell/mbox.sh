@@ -707,8 +707,11 @@ __mbox_dirs_safe() {
 }
 __mbox_claims_safe() {
   __mbox_dirs_safe "$__mbox_C" || return
-  ! [ -d "$__mbox_C" ] || { [ -r "$__mbox_C" ] && [ -x "$__mbox_C" ]; } ||
-    __mbox_fail 77 "cannot read the directory $__mbox_C; see its permissions"
+  # twice, because readers make and remove it
+  for __mbox_x in 1 2; do
+    if [ -r "$__mbox_C" ] && [ -x "$__mbox_C" ] || ! [ -d "$__mbox_C" ]; then return 0; fi
+  done
+  __mbox_fail 77 "cannot read the directory $__mbox_C; see its permissions"
 }
 __mbox_lock_safe() {
   __mbox_files_safe "$__mbox_B" "$__mbox_O" "$__mbox_B.lock.guard" && __mbox_dirs_safe "$__mbox_D" "$__mbox_S"

@@ -134,10 +134,14 @@ impl Traced {
     /// Stops strace, and looks what was written until it stood.
     fn freeze(&mut self) -> Result<(), String> {
         let p = self.running.pid();
-        kill(p, Signal::SIGSTOP).map_err(|e| format!("SIGSTOP: {e}"))?;
+        // It may have ended meanwhile.
+        kill(p, Signal::SIGSTOP).map_err(|_| TOO_LATE)?;
         let path = format!("/proc/{p}/stat");
         for _ in 0..2000 {
-            let stat = std::fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
+            let stat = std::fs::read_to_string(&path).map_err(|_| TOO_LATE)?;
+            if stat.rsplit_once(") ").is_some_and(|t| t.1.starts_with('Z')) {
+                return Err(TOO_LATE.to_string());
+            }
             if stat.rsplit_once(") ").is_some_and(|t| t.1.starts_with('T')) {
                 return self.read_log();
             }
