@@ -2,6 +2,7 @@
 //! hands over, and every file it leaves.
 
 mod model;
+mod operation;
 
 use std::fs;
 use std::io::Write;
@@ -10,15 +11,13 @@ use std::process::Command;
 
 use mbox::{Append, Bounded, Claim, ErrorKind, Limit, Mailbox, Match, Message, Peek, Record};
 use proptest::collection::vec;
-use proptest::option;
 use proptest::prelude::*;
-use proptest::sample::{Index, select};
+use proptest::sample::select;
 use proptest::test_runner::TestRunner;
 
-use crate::common::{
-    DEADLINE, Files, Fixture, cases, has_program, is_full, skip, with_full_stdout,
-};
+use crate::common::{DEADLINE, Files, Fixture, cases, has_program, skip, with_full_stdout};
 use model::{Claimed, Handed, Hands, Instead, Model, Outcome, Rule, lines_of};
+use operation::{Bound, Dead, Envelope, Finish, Operation, Text, operation};
 
 proptest! {
     #![proptest_config(cases(200, 2_000))]
@@ -38,18 +37,15 @@ proptest! {
     }
 }
 
-/// The shell functions are slow, so this is for the full run.
+/// The shell functions too, which are slow.
 #[test]
 fn by_all_in_turn() {
-    if !is_full() {
-        return;
-    }
     if !has_program("dash") {
         return skip("dash is not installed");
     }
     let vias = select(vec![Via::Library, Via::Binary, Via::Shell, Via::Shell]);
     let steps = vec((vias, operation()), 1..30);
-    let mut runner = TestRunner::new(cases(0, 100));
+    let mut runner = TestRunner::new(cases(3, 100));
     let run = runner.run(&steps, |steps| {
         World::new().run(steps);
         Ok(())
@@ -63,59 +59,6 @@ enum Via {
     Library,
     Binary,
     Shell,
-}
-
-#[derive(Clone, Debug)]
-enum Operation {
-    Append(Envelope),
-    /// `append --raw`
-    AppendMany(Vec<Vec<u8>>),
-    /// Text a program that knows of no rule leaves in the record file.
-    Write(Vec<u8>),
-    Drain(Finish),
-    DrainSome(Limit, Finish),
-    Take(Match, Finish),
-    Peek(Peek),
-    Has,
-    /// The claim of a reader that is not there any more.
-    PlantDead {
-        is_old: bool,
-        dead: Dead,
-        text: Vec<u8>,
-    },
-    /// The claim of one that is.
-    PlantLive(Vec<u8>),
-    /// A reader that was not done is done now.
-    Return(Index, bool),
-    /// A holder of the lock dies, and the next append clears it away.
-    DeadLock(Envelope),
-}
-
-/// What a dead reader was like.
-#[derive(Clone, Copy, Debug)]
-struct Dead {
-    is_guarded: bool,
-    is_given_up: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Envelope {
-    body: String,
-    id: Option<&'static str>,
-    from: Option<&'static str>,
-    reply_to: Option<&'static str>,
-}
-
-/// How a reader ends.
-#[derive(Clone, Copy, Debug)]
-enum Finish {
-    Ack,
-    /// Acknowledges without having looked.
-    AckUnread,
-    /// Gives up when it has read so many records.
-    GiveUp(usize),
-    /// Is not done before others have come.
-    Keep,
 }
 
 /// A mailbox, and what ought to be in it.
@@ -186,7 +129,7 @@ impl World {
         match operation {
             Operation::Append(envelope) => self.append(via, &envelope),
             Operation::AppendMany(lines) => self.append_many(via, &lines),
-            Operation::Write(text) => {
+            Operation::Write(Text(text)) => {
                 let mut file = fs::File::options()
                     .append(true)
                     .create(true)
@@ -199,8 +142,9 @@ impl World {
                 let outcome = self.model.drain(reader);
                 self.read(via, reader, outcome, finish, &Reading::Drain);
             }
-            Operation::DrainSome(limit, finish) => {
+            Operation::DrainSome(bound, finish) => {
                 let reader = self.next_reader();
+                let limit = self.limit(&bound);
                 let outcome = self.model.choose(reader, &Rule::UpTo(&limit));
                 self.read(via, reader, outcome, finish, &Reading::Some(limit));
             }
@@ -217,8 +161,8 @@ impl World {
                 };
                 assert_eq!(has_mail, self.model.has_mail());
             }
-            Operation::PlantDead { is_old, dead, text } => self.plant(is_old, Some(dead), text),
-            Operation::PlantLive(text) => self.plant(true, None, text),
+            Operation::PlantDead { is_old, dead, text } => self.plant(is_old, Some(dead), text.0),
+            Operation::PlantLive(text) => self.plant(true, None, text.0),
             Operation::Return(index, is_ack) => {
                 if !self.kept.is_empty() {
                     self.give_back(index.index(self.kept.len()), is_ack);
@@ -229,6 +173,18 @@ impl World {
                 self.files.hold("4242.0123456789abcdef.g");
                 self.append(Via::Library, &envelope);
             }
+        }
+    }
+
+    fn limit(&self, bound: &Bound) -> Limit {
+        let (records, _) = self.model.peek(&Peek::default());
+        let bytes_of = |(first, more): (usize, i64)| {
+            let bytes: usize = records.iter().take(first).map(|line| line.len() + 1).sum();
+            (bytes as u64).saturating_add_signed(more).max(1)
+        };
+        Limit {
+            messages: bound.messages,
+            bytes: bound.bytes.map(bytes_of),
         }
     }
 
@@ -282,9 +238,10 @@ impl World {
         self.model.append(&lines_of(&[line.to_vec()]));
     }
 
-    fn append_many(&mut self, via: Via, lines: &[Vec<u8>]) {
+    fn append_many(&mut self, via: Via, lines: &[Text]) {
+        let lines: Vec<Vec<u8>> = lines.iter().map(|Text(line)| line.clone()).collect();
         let text = lines.join(&b'\n');
-        let expected = model::check_raw(lines);
+        let expected = model::check_raw(&lines);
         let ids = if let Via::Library = via {
             match self.mailbox.append_many(&text, &Append::default()) {
                 Ok(ids) => Some(ids),
@@ -604,131 +561,3 @@ fn given_up(claim: &Path) -> std::path::PathBuf {
 fn escaped(bytes: Option<Vec<u8>>) -> Option<String> {
     bytes.map(|bytes| bytes.escape_ascii().to_string())
 }
-
-fn operation() -> impl Strategy<Value = Operation> {
-    prop_oneof![
-        4 => envelope().prop_map(Operation::Append),
-        2 => vec(line(), 0..5).prop_map(Operation::AppendMany),
-        3 => text().prop_map(Operation::Write),
-        3 => finish().prop_map(Operation::Drain),
-        3 => (limit(), finish()).prop_map(|(limit, finish)| Operation::DrainSome(limit, finish)),
-        4 => (wanted(), finish()).prop_map(|(wanted, finish)| Operation::Take(wanted, finish)),
-        2 => (option::of(select(IDS)), option::of(1u64..5)).prop_map(|(since, max)| {
-            Operation::Peek(Peek { since: since.map(str::to_owned), max })
-        }),
-        1 => Just(Operation::Has),
-        2 => (any::<bool>(), any::<bool>(), any::<bool>(), text()).prop_map(
-            |(is_old, is_guarded, is_given_up, text)| {
-                let dead = Dead { is_guarded, is_given_up };
-                Operation::PlantDead { is_old, dead, text }
-            }
-        ),
-        1 => text().prop_map(Operation::PlantLive),
-        2 => (any::<Index>(), any::<bool>()).prop_map(|(at, is_ack)| Operation::Return(at, is_ack)),
-        1 => envelope().prop_map(Operation::DeadLock),
-    ]
-}
-
-fn finish() -> impl Strategy<Value = Finish> {
-    prop_oneof![
-        4 => Just(Finish::Ack),
-        1 => Just(Finish::AckUnread),
-        2 => (0usize..4).prop_map(Finish::GiveUp),
-        1 => Just(Finish::Keep),
-    ]
-}
-
-fn envelope() -> impl Strategy<Value = Envelope> {
-    let body = select(vec!["", "x", "a \"b\"\\", "two\nlines\n", "é😀\u{1b}"]);
-    let id = option::of(select(&IDS[..3]));
-    (
-        body,
-        id,
-        option::of(select(NAMES)),
-        option::of(select(NAMES)),
-    )
-        .prop_map(|(body, id, from, reply_to)| Envelope {
-            body: body.to_owned(),
-            id,
-            from,
-            reply_to,
-        })
-}
-
-fn wanted() -> impl Strategy<Value = Match> {
-    let text = |values| option::weighted(0.4, select(values).prop_map(str::to_owned));
-    (text(IDS), text(NAMES), text(NAMES)).prop_map(|(id, reply_to, from)| Match {
-        id,
-        reply_to,
-        from,
-    })
-}
-
-fn limit() -> impl Strategy<Value = Limit> {
-    prop_oneof![
-        (1u64..5).prop_map(|n| Limit {
-            messages: Some(n),
-            bytes: None
-        }),
-        (1u64..300).prop_map(|n| Limit {
-            messages: None,
-            bytes: Some(n)
-        }),
-        (1u64..5, 1u64..300).prop_map(|(n, bytes)| Limit {
-            messages: Some(n),
-            bytes: Some(bytes)
-        }),
-    ]
-}
-
-/// Lines of a record file, the last of them often torn.
-fn text() -> impl Strategy<Value = Vec<u8>> {
-    (vec(line(), 0..5), any::<bool>(), any::<Index>()).prop_map(|(lines, is_torn, at)| {
-        let mut text = lines_of(&lines);
-        if is_torn && let Some(last) = lines.last() {
-            // Within the last line, or just without its newline.
-            text.truncate(text.len() - 1 - at.index(last.len() + 1));
-        }
-        text
-    })
-}
-
-/// A line as anybody may have written it.
-fn line() -> impl Strategy<Value = Vec<u8>> {
-    let id = prop_oneof![
-        3 => select(IDS).prop_map(|id| format!("\"id\":\"{id}\",")),
-        1 => select(vec!["", "\"id\":7,"]).prop_map(str::to_owned),
-    ];
-    let record = (
-        id,
-        option::of(select(NAMES)),
-        option::of(select(NAMES)),
-        0..100,
-    )
-        .prop_map(|(id, from, reply_to, body)| {
-            let member = |key, value: Option<&str>| {
-                value.map_or(String::new(), |value| format!("\"{key}\":\"{value}\","))
-            };
-            let (from, reply_to) = (
-                member("from_session_id", from),
-                member("reply_to", reply_to),
-            );
-            format!("{{{id}{from}{reply_to}\"body\":\"{body}\"}}").into_bytes()
-        });
-    let bytes = |lines: Vec<&'static [u8]>| select(lines).prop_map(<[u8]>::to_vec);
-    prop_oneof![
-        8 => record,
-        1 => bytes(vec![b"{}", b" {\"body\" : [1, 2]} \r"]),
-        1 => bytes(vec![b"garbage", b"{\"torn", b"[1]", b"{}{}", b"{\"a\":\"\xff\"}"]),
-        1 => bytes(vec![b"", b" ", b"\t\r"]),
-    ]
-}
-
-/// Three that are ids of messages, and one that is not: it says nothing about repeats.
-const IDS: &[&str] = &[
-    "00c0ffee00c0ffe0",
-    "00c0ffee00c0ffe1",
-    "00c0ffee00c0ffe2",
-    "mine",
-];
-const NAMES: &[&str] = &["alice", "bob"];

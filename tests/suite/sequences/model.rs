@@ -156,6 +156,9 @@ impl Model {
         let chosen = choose(&sorted.records, rule);
         if matches!(rule, Rule::UpTo(_)) && !chosen.contains(&false) {
             // As a drain (TAKE-9).
+            if sorted.records.is_empty() && sorted.damaged.is_empty() {
+                self.instead = Some(Instead::Untouched(Box::new(before)));
+            }
             return Outcome::Handed(Handed {
                 records: bytes_of(&sorted.records),
                 damaged: sorted.damaged,
