@@ -121,6 +121,16 @@ impl Model {
         (shown.collect(), sorted.damaged.len())
     }
 
+    /// Whether there is a record that DRAIN-7 drops.
+    pub fn has_repeats(&self) -> bool {
+        let mut sorted = Sorted::default();
+        let texts = self.claims.iter().map(|claim| &claim.text);
+        texts
+            .chain(&self.records)
+            .for_each(|text| sorted.read(text));
+        sorted.all.len() > sorted.records.len()
+    }
+
     /// Drain, up to Deliver.
     pub fn drain(&mut self, reader: usize) -> Outcome {
         if !self.has_mail() || self.gather(reader) == 0 {

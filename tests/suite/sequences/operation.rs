@@ -44,7 +44,7 @@ pub struct Dead {
 }
 
 /// Bytes that are shown as text.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Text(pub Vec<u8>);
 
 impl fmt::Debug for Text {
