@@ -260,12 +260,12 @@ function choose(s,  n) {   # 1 chosen, 0 stays, 2 the repetition of a chosen one
     return closed = 1
   }
   if (closed) return 0
+  if (dropped(s)) return 2
   n = length(s) + 1
   if (max && count >= max || maxbytes && bytes + n > maxbytes) {
     closed = 1; if (!count) needs = n
     return 0
   }
-  if (dropped(s)) return 2
   count++; bytes += n
   return 1
 }
