@@ -95,6 +95,10 @@ pub fn jobs<'a>(
     fault: Option<&str>,
 ) -> Vec<Job<'a>> {
     let mut jobs = Vec::new();
+    // An error, or the time that has passed, leaves the lock of another where it is.
+    if record.case.row.has_dead_lock && sweep != Sweep::Kills {
+        return jobs;
+    }
     for call in &record.calls {
         let faults = match sweep {
             Sweep::Kills => kills(record, call, setting),

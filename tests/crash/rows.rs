@@ -8,6 +8,8 @@ pub struct Row {
     pub does: Does,
     /// Whether shells have it, or the binary alone.
     pub is_for_shells: bool,
+    /// Whether a dead holder's lock is in the way.
+    pub has_dead_lock: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +27,11 @@ pub enum Does {
 /// Mail of a dead reader, then mail in the record file with a damaged line in it.
 pub const BEFORE: [&str; 5] = ["c1", "c2", "m1", "m2", "m3"];
 
-/// The token of the lock that `release` gives back.
+/// The token of the lock that `release` gives back, or that a dead holder left.
 pub const TOKEN: &str = "4242.0123456789abcdef";
+
+/// The same of a peer with guard.
+pub const GUARDED: &str = "4242.0123456789abcdef.g";
 
 const RAW: &str = "{\"id\":\"00000000000000b1\",\"body\":\"b1\"}\n\
                    {\"id\":\"00000000000000b2\",\"body\":\"b2\"}\n";
@@ -38,6 +43,7 @@ const fn both(name: &'static str, args: &'static [&'static str], does: Does) -> 
         stdin: "",
         does,
         is_for_shells: true,
+        has_dead_lock: false,
     }
 }
 
@@ -52,6 +58,7 @@ const fn binary(name: &'static str, args: &'static [&'static str], does: Does) -
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
     both("append", &["append", "a", "b1", "--id", "00000000000000b1"], Does::Append(&["b1"])),
+    Row { has_dead_lock: true, ..both("append, recovery", &["append", "a", "b1", "--id", "00000000000000b1"], Does::Append(&["b1"])) },
     both("drain", &["drain", "a", "--format", "body"], Does::Hand(&BEFORE)),
     both("drain --max", &["drain", "a", "--max", "3", "--format", "body"], Does::Hand(&["c1", "c2", "m1"])),
     both("take", &["take", "a", "--id", "00000000000000a2", "--format", "body"], Does::Hand(&["m2"])),

@@ -10,7 +10,7 @@ use nix::sys::wait::WaitStatus;
 
 use crate::calls::Call;
 use crate::common::{Files, Fixture, MBOX, set_age, unix_millis};
-use crate::rows::{BEFORE, Case, Does, Driver, TOKEN};
+use crate::rows::{BEFORE, Case, Does, Driver, GUARDED, TOKEN};
 use crate::tracer::{Ended, Entry, Traced};
 
 pub const DAMAGED: &str = "not a record";
@@ -40,7 +40,7 @@ pub struct End {
 }
 
 impl Scene {
-    pub fn new(does: Does) -> Scene {
+    pub fn new(case: Case) -> Scene {
         let fx = Fixture::new();
         let files = fx.files("a");
         let line = |body: &&str| {
@@ -52,8 +52,15 @@ impl Scene {
         let mut lines: Vec<String> = BEFORE[2..].iter().map(line).collect();
         lines.insert(1, format!("{DAMAGED}\n"));
         fs::write(&files.records, lines.concat()).unwrap();
-        if let Does::Release = does {
-            files.hold(TOKEN);
+        let is_held = matches!(case.row.does, Does::Release);
+        match (is_held || case.row.has_dead_lock, case.driver) {
+            // Told dead by the guard, or else by its age.
+            (true, Driver::Binary) if !is_held => files.hold(GUARDED),
+            (true, _) => files.hold(TOKEN),
+            (false, _) => {}
+        }
+        if case.row.has_dead_lock && case.driver != Driver::Binary {
+            set_age(&files.lock, -31);
         }
         Scene { fx, files }
     }
@@ -193,7 +200,7 @@ pub struct Record {
 
 impl Record {
     pub fn of(case: Case) -> Result<Record, String> {
-        let scene = Scene::new(case.row.does);
+        let scene = Scene::new(case);
         let mut traced = scene.start(case);
         let (mut calls, mut last) = (Vec::new(), Vec::new());
         let mut like = HashMap::new();
@@ -216,7 +223,7 @@ impl Record {
 
     /// Runs it again up to `call`.
     pub fn park(&self, call: &Call) -> Result<Parked, String> {
-        let scene = Scene::new(self.case.row.does);
+        let scene = Scene::new(self.case);
         let mut traced = scene.start(self.case);
         let (key, mut nth) = (call.key(), 0);
         while let Some(entry) = traced.next() {
