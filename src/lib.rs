@@ -33,7 +33,8 @@
 //!
 //! A local filesystem, where mkdir, link, rename and `O_EXCL` are atomic and
 //! `O_APPEND` writes do not interleave. Without [`Append::sync`] the guarantees
-//! cover the death of processes, not of the machine.
+//! cover the death of processes, not of the machine; with it, a power cut too, where a
+//! rename happens to both its names or to neither. What was taken may then come again.
 //!
 //! # Pitfalls
 //!

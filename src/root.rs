@@ -101,6 +101,23 @@ impl Root {
         self.check()
     }
 
+    /// Puts the entries of all directories that [`create`](Root::create) may have made on
+    /// stable storage, whoever did (APP-6).
+    pub(crate) fn sync(&self) -> Result<()> {
+        for (height, dir) in self.dir.ancestors().enumerate() {
+            let dir = match dir.as_os_str().is_empty() {
+                true => Path::new("."),
+                false => dir,
+            };
+            // Above the root: nobody like us can have made anything there.
+            if height > 0 && !fs::may_write(dir) {
+                break;
+            }
+            fs::sync_directory(dir).map_err(|e| Error::io("sync", dir, e))?;
+        }
+        Ok(())
+    }
+
     fn mailboxes(&self) -> PathBuf {
         self.dir.join("mailboxes")
     }

@@ -14,7 +14,8 @@ use crate::sys::{clock, fs};
 /// How to append.
 #[derive(Clone, Copy, Debug)]
 pub struct Append {
-    /// Put the records, and the name of the record file, on stable storage before acknowledging.
+    /// Put the records, the name of the record file, and the directories made on the way to
+    /// it on stable storage before acknowledging.
     pub sync: bool,
     /// Largest body accepted, in bytes; 64 KiB by default.
     pub max_body: usize,
@@ -130,7 +131,7 @@ impl Mailbox {
             // The name may have been made by an append that did not sync: always.
             self.sync_directory()?;
             if let Some(root) = &self.root {
-                fs::sync_directory(root.dir()).map_err(|e| Error::io("sync", root.dir(), e))?;
+                root.sync()?;
             }
         }
         Ok(stands)

@@ -185,6 +185,11 @@ pub(crate) fn is_mine(meta: &Metadata) -> bool {
     meta.uid() == nix::unistd::geteuid().as_raw()
 }
 
+/// Whether this process may make entries in `dir`.
+pub(crate) fn may_write(dir: &Path) -> bool {
+    nix::unistd::access(dir, nix::unistd::AccessFlags::W_OK).is_ok()
+}
+
 /// Whether others (mode bit 0002) may write there.
 pub(crate) fn is_writable_by_others(meta: &Metadata) -> bool {
     meta.mode() & 0o002 != 0
