@@ -1031,7 +1031,7 @@ __mbox_write() {
     fi
     return
   }
-  [ -z "$__mbox_o_sync" ] || __mbox_sync "$__mbox_B" "${__mbox_B%/*}/" || # APP-6
+  [ -z "$__mbox_o_sync" ] || __mbox_sync_all_the_way || # APP-6
     __mbox_fail 74 "cannot sync $__mbox_B: $__mbox_err; the record may not survive a power cut"
 }
 # APP-8: whether what was just written stands at the end of B, in one piece, at
@@ -1050,6 +1050,22 @@ __mbox_stands() {
 }
 # A sync that takes files, or else one of everything.
 __mbox_sync() { __mbox_run sync -- "$@" || __mbox_run sync "$@" || __mbox_run sync; }
+# APP-6: B, and whatever of the way to it may have been made by ROOT-3.
+__mbox_sync_all_the_way() {
+  set -- "$__mbox_B" "${__mbox_B%/*}/"
+  __mbox_x=$__mbox_root
+  while [ -n "$__mbox_x" ]; do
+    set -- "$@" "$__mbox_x/"
+    case $__mbox_x in
+      */*) __mbox_x=${__mbox_x%/*} ;;
+      .) break ;;
+      *) __mbox_x=. ;;
+    esac
+    [ -w "$__mbox_x/" ] || break
+    [ -n "$__mbox_x" ] || set -- "$@" /
+  done
+  __mbox_sync "$@"
+}
 
 __mbox_verb_append() {
   __mbox_locate "$__mbox_box" && __mbox_root_safe && __mbox_lock_safe || return
