@@ -304,6 +304,14 @@ class Mailbox:
             os.makedirs(self.dir, 0o700, exist_ok=True)
             self.check()
 
+    def sync_way(self):                                        # APP-6
+        """The entries of every directory that ROOT-3 may have made, whoever did."""
+        path = self.root
+        while path is not None:
+            sync_directory(path or b".")
+            above = os.path.dirname(path)
+            path = above if above != path and os.access(above or b".", os.W_OK) else None
+
     def looks_empty(self):                                     # DRAIN-1, HAS-1
         def no_records():
             st = lstat(self.path)
@@ -889,6 +897,7 @@ def write_records(box, lock, pieces, sync):
         if sync:                                                       # Sync, APP-6
             os.fsync(fd)
             sync_directory(box.dir)
+            box.sync_way()
         return True
     finally:
         os.close(fd)
