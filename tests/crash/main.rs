@@ -1,5 +1,5 @@
-//! Nothing acknowledged is lost: a fault before the Nth system call, for every N.
-//! See ../README.md.
+//! Nothing acknowledged is lost: a fault before the Nth system call, for every N,
+//! and a power cut after it. See ../README.md.
 
 #[allow(dead_code)]
 #[path = "../suite/common.rs"]
@@ -8,17 +8,25 @@ mod common;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod calls;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod cut;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod disk;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod faults;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod judge;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod plan;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod power;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod rows;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod run;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod scene;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod script;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod tracer;
 

@@ -11,7 +11,7 @@ use nix::sys::personality::{self, Persona};
 use crate::plan::{self, Job, Setting, Sweep};
 use crate::rows::Case;
 use crate::scene::Record;
-use crate::{common, judge, tracer};
+use crate::{common, judge, power, tracer};
 
 #[derive(Default)]
 struct Args {
@@ -47,14 +47,16 @@ pub fn main() -> ExitCode {
         }
     };
     let cases = plan::cases(args.row.as_deref());
-    if cases.is_empty() || !is_possible() {
+    let is_power = power::is_wanted(args.row.as_deref()) && args.at.is_none() && !args.is_listing;
+    if (cases.is_empty() && !is_power) || !is_possible() {
         return ExitCode::SUCCESS; // `cargo test NAME` of another test
     }
     std::thread::spawn(tracer::watchdog);
     // Addresses that differ make calls that differ.
     let here = personality::get().expect("it has no error");
     let _ = personality::set(here | Persona::ADDR_NO_RANDOMIZE); // then runs may differ
-    if run(&args, &cases) {
+    let is_right = cases.is_empty() || run(&args, &cases);
+    if is_right & (!is_power || power::run(args.row.as_deref()).is_empty()) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -157,7 +159,7 @@ fn run(args: &Args, cases: &[Case]) -> bool {
 }
 
 /// 5214 as 5,214.
-fn grouped(n: usize) -> String {
+pub fn grouped(n: usize) -> String {
     let digits = n.to_string();
     let mut grouped = String::new();
     for (place, digit) in digits.char_indices() {
@@ -170,7 +172,7 @@ fn grouped(n: usize) -> String {
 }
 
 /// Does each of `items`, so many at once.
-fn parallel<T: Sync>(threads: usize, items: &[T], each: impl Fn(&T) + Sync) {
+pub fn parallel<T: Sync>(threads: usize, items: &[T], each: impl Fn(&T) + Sync) {
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..threads.min(items.len()) {

@@ -49,6 +49,8 @@ pub struct Traced {
     entered: Option<Entry>,
     status: Option<WaitStatus>,
     count: usize,
+    /// What calls came to, in the order they were done; `None` when nobody asks.
+    results: Option<Vec<(Entry, i64)>>,
 }
 
 struct Task {
@@ -96,6 +98,7 @@ impl Traced {
             entered: None,
             status: None,
             count: 0,
+            results: None,
         };
         ptrace::seize(main, options)?;
         kill(main, Signal::SIGCONT)?;
@@ -140,6 +143,12 @@ impl Traced {
                 }
             }
         }
+    }
+
+    /// The calls that were done since this was asked last, and what they returned; from
+    /// the first time on.
+    pub fn take_results(&mut self) -> Vec<(Entry, i64)> {
+        self.results.replace(Vec::new()).unwrap_or_default()
     }
 
     /// How many calls were begun, the one that is about to be made included.
@@ -331,9 +340,16 @@ impl Traced {
     /// A stop before or after a call.
     fn note_call(&mut self, pid: Pid) {
         let task = self.task_mut(pid).expect("it has stopped");
-        if task.call.is_some() && task.third.is_none() {
+        if let Some(entry) = task.call
+            && task.third.is_none()
+        {
             task.call = None;
             task.is_vfork = false;
+            if let Some(results) = &mut self.results
+                && let Ok(registers) = ptrace::getregs(pid)
+            {
+                results.push((entry, registers.rax.cast_signed()));
+            }
             return;
         }
         let (Ok(info), Ok(mut registers)) = (ptrace::syscall_info(pid), ptrace::getregs(pid))
