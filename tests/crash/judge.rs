@@ -54,7 +54,7 @@ pub fn settle(case: Case, scene: &Scene, end: &End, next: Driver) -> Result<(), 
         .files
         .token()
         .is_some_and(|token| token.ends_with(".g"));
-    if !(is_guarded && is_dead) {
+    if !(is_guarded && is_dead) || scene.files.steal.exists() {
         scene.age_lock();
     }
     if !is_guarded {
@@ -100,6 +100,10 @@ pub fn settle(case: Case, scene: &Scene, end: &End, next: Driver) -> Result<(), 
             "then {} drained {got:?}, not {wanted:?}",
             next.name()
         ));
+    }
+    if case.row.has_dead_lock {
+        // The marker of who died recovering stays until the next recovery (REC-4).
+        let _ = fs::remove_dir(&scene.files.steal);
     }
     nothing_left(scene)
 }
