@@ -1,0 +1,187 @@
+//! Which system call of shell/mbox.sh is which call of the model.
+
+use nix::libc;
+
+use crate::calls::{Call, Kind};
+use crate::state::{Owner, Pc, State};
+
+/// The file a call is about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Place {
+    Records,
+    Lock,
+    Owner,
+    Steal,
+    Claims,
+    Claim,
+    Temporary,
+    Stdout,
+    Elsewhere,
+}
+
+use Place::{Claim, Claims, Lock, Owner as OwnerFile, Records, Steal, Stdout, Temporary};
+
+impl Place {
+    fn of(path: &str) -> Place {
+        if path.starts_with("~/out.") {
+            return Stdout;
+        }
+        let path = path.strip_suffix(" (deleted)").unwrap_or(path);
+        let Some((_, ending)) = path.split_once("/mailboxes/a.jsonl") else {
+            return Place::Elsewhere;
+        };
+        match ending {
+            "" => Records,
+            ".lock" => Lock,
+            ".lock.owner" => OwnerFile,
+            ".lock.steal" => Steal,
+            ".claims" => Claims,
+            _ if ending.starts_with(".claims/") => Claim,
+            _ if ending.starts_with(".tmp.") => Temporary,
+            _ => Place::Elsewhere,
+        }
+    }
+}
+
+pub fn places(call: &Call) -> Vec<Place> {
+    call.on.iter().map(|path| Place::of(path)).collect()
+}
+
+/// What a process is to have done.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Goal {
+    /// A call of this family, about these files.
+    Call(&'static str, &'static [Place]),
+    /// Opened, and may make.
+    Creates(Place),
+    /// Written to one of these.
+    Writes(&'static [Place]),
+    /// Looked at, without opening.
+    Looks(Place),
+    /// The same, by a tool: what the shell asks itself is something else.
+    LooksByTool(Place),
+    /// Seen that D is there.
+    FindsLock,
+    /// Read to the end.
+    ReadsOwner,
+    ReadsClaim,
+    ListsClaims,
+    Sleeps,
+}
+
+impl Goal {
+    /// The call of the model that is about to be made in this state; `None` when the script
+    /// makes none for it.
+    pub fn of(pc: Pc, before: &State) -> Option<Goal> {
+        let is_owned = before.owner != Owner::Absent;
+        Some(match pc {
+            Pc::Start => return None,
+            Pc::Gate if before.lock.is_there => Goal::FindsLock,
+            Pc::Gate => Goal::Call("mkdir", &[Lock]),
+            Pc::PublishCreate if is_owned => Goal::Looks(OwnerFile),
+            Pc::PublishCreate => Goal::Creates(OwnerFile),
+            Pc::PublishWrite => Goal::Writes(&[OwnerFile]),
+            Pc::Open | Pc::OpenEarly => Goal::Creates(Records),
+            // It may have been renamed meanwhile.
+            Pc::Write => Goal::Writes(&[Records, Claim]),
+            Pc::ObserveToken | Pc::CompareToken | Pc::Fence | Pc::Verify if is_owned => {
+                Goal::ReadsOwner
+            }
+            Pc::ObserveToken | Pc::CompareToken | Pc::Fence | Pc::Verify => Goal::Looks(OwnerFile),
+            Pc::ObserveDir | Pc::CompareDir => Goal::LooksByTool(Lock),
+            Pc::Mark => Goal::Call("mkdir", &[Steal]),
+            Pc::LookMark => Goal::LooksByTool(Steal),
+            Pc::ClearMark | Pc::Unmark => Goal::Call("rmdir", &[Steal]),
+            Pc::ClearToken | Pc::ReleaseToken => Goal::Call("unlink", &[OwnerFile]),
+            Pc::ClearDir | Pc::ReleaseDir => Goal::Call("rmdir", &[Lock]),
+            Pc::Settle => Goal::Sleeps,
+            Pc::List if before.has_claims_dir => Goal::ListsClaims,
+            Pc::List => Goal::Looks(Claims),
+            Pc::AdoptRename | Pc::GiveUp => Goal::Call("rename", &[Claim, Claim]),
+            Pc::LookRecords => Goal::Looks(Records),
+            Pc::MakeClaims => Goal::Call("mkdir", &[Claims]),
+            Pc::ClaimRename => Goal::Call("rename", &[Records, Claim]),
+            Pc::RemoveEmpty | Pc::RemoveClaims => Goal::Call("rmdir", &[Claims]),
+            Pc::Split | Pc::Read => Goal::ReadsClaim,
+            Pc::MakeChosen => Goal::Call("rename", &[Temporary, Claim]),
+            Pc::PutBack => Goal::Call("link or rename", &[Temporary, Records]),
+            Pc::DropChosen | Pc::UnlinkOld | Pc::Unlink => Goal::Call("unlink", &[Claim]),
+            Pc::Deliver => Goal::Writes(&[Stdout]),
+            // Without guard there is none to close.
+            Pc::CloseGuard | Pc::CloseClaims => return None,
+            other => panic!("no replay has needed {other:?} so far"),
+        })
+    }
+
+    /// Whether this call reaches it, or begins to. `looked` is what was looked at last.
+    pub fn is(self, call: &Call, looked: Option<Place>) -> bool {
+        let places = places(call);
+        let is_by_tool = call.process != "1";
+        match self {
+            Goal::Call("link or rename", wanted) => {
+                (call.name.starts_with("link") || call.name.starts_with("rename"))
+                    && places == wanted
+            }
+            Goal::Call(family, wanted) => call.name.starts_with(family) && places == wanted,
+            Goal::Creates(place) => call.is_creating() && places == [place],
+            Goal::Writes(wanted) => {
+                call.kind == Kind::Write && places.last().is_some_and(|last| wanted.contains(last))
+            }
+            Goal::Looks(place) => call.kind == Kind::Look && places == [place],
+            Goal::LooksByTool(place) => {
+                call.kind == Kind::Look && places == [place] && is_by_tool
+            }
+            // The shell looks at D and S whether they are what they should be, and then at D.
+            Goal::FindsLock => {
+                call.kind == Kind::Look && places == [Lock] && looked == Some(Steal)
+            }
+            Goal::ReadsOwner => {
+                call.kind == Kind::Open && !call.is_creating() && places == [OwnerFile]
+            }
+            Goal::ReadsClaim => is_reading(call, Claim),
+            Goal::ListsClaims => is_reading(call, Claims),
+            Goal::Sleeps => call.nr == libc::SYS_clock_nanosleep,
+        }
+    }
+
+    /// Whether it is not reached before this call either, `seen` being those behind the
+    /// first one.
+    pub fn goes_on(self, call: &Call, seen: &[Call]) -> bool {
+        let first = &seen[0];
+        let is_same = call.process == first.process;
+        match self {
+            Goal::ReadsOwner => {
+                is_reading(call, OwnerFile)
+                    || !seen.iter().any(|seen| is_reading(seen, OwnerFile))
+            }
+            Goal::ReadsClaim => {
+                let is_closing = call.name == "close" && places(call) == [Claim];
+                !is_same || !(is_closing || call.name == "exit_group")
+            }
+            Goal::ListsClaims => is_reading(call, Claims),
+            // A tool does its one thing, in more than one call when it has to.
+            _ => first.process != "1" && is_same && call.name != "exit_group",
+        }
+    }
+}
+
+fn is_reading(call: &Call, place: Place) -> bool {
+    let is_reading = call.kind == Kind::Read || call.name == "copy_file_range";
+    is_reading && places(call).first() == Some(&place)
+}
+
+/// Whether a call changes what another process, or a person, can see: not one that is going
+/// to find its work done.
+pub fn is_effect(call: &Call, is_there: impl Fn(&str) -> bool) -> bool {
+    let places = places(call);
+    let counts = |place: &Place| !matches!(place, Temporary | Place::Elsewhere);
+    match call.kind {
+        Kind::Change if call.name.starts_with("mkdir") => {
+            places.iter().any(counts) && !is_there(&call.on[0])
+        }
+        Kind::Change => places.iter().any(counts) && is_there(&call.on[0]),
+        Kind::Open => call.is_creating() && places.iter().any(counts),
+        Kind::Write => places.last().is_some_and(counts),
+        _ => false,
+    }
+}

@@ -1,0 +1,326 @@
+//! Plays a path of the model with processes of a script.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::common::{Files, Fixture, MBOX, set_age, unix_millis};
+use crate::faults::Action;
+use crate::goal::Goal;
+use crate::mixes;
+use crate::party::{End, Manner, Party};
+use crate::properties::Property;
+use crate::search::Moved;
+use crate::state::{Job, PEERS, Pc};
+
+/// Of no process of a replay: in a test that is not stuck nobody waits for so long.
+const WAIT: &str = "30";
+
+/// What became of the mail and the lock.
+#[derive(Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Acknowledged, and handed over to nobody.
+    pub lost: Vec<String>,
+    /// Handed over more than once, with no crash and no stall.
+    pub twice: Vec<String>,
+    pub is_held_twice: bool,
+    /// A fresh process did not get the lock.
+    pub is_wedged: bool,
+    /// A fresh process had to wait for mail that nobody had any more.
+    pub is_slow: bool,
+}
+
+impl Outcome {
+    /// What is broken.
+    pub fn properties(&self) -> Vec<Property> {
+        let all = [
+            (!self.lost.is_empty(), Property::Lost),
+            (!self.twice.is_empty(), Property::Twice),
+            (self.is_held_twice, Property::TwoHolders),
+            (self.is_wedged, Property::Wedge),
+            (self.is_slow, Property::Slow),
+        ];
+        let broken = all.into_iter().filter(|(is_broken, _)| *is_broken);
+        broken.map(|(_, property)| property).collect()
+    }
+}
+
+/// The mailbox, and who is at it.
+struct Play<'a> {
+    script: PathBuf,
+    manner: Manner,
+    parties: [Option<Party>; PEERS],
+    /// Whose job the model has seen to its end.
+    is_done: [bool; PEERS],
+    names: usize,
+    acknowledged: Vec<String>,
+    delivered: Vec<String>,
+    files: Files,
+    fx: &'a Fixture,
+}
+
+/// The body of a message of the model: `b1` is the first of the second process.
+fn body(p: usize, nth: usize) -> String {
+    format!("{}{}", ["a", "b", "c"][p], nth + 1)
+}
+
+/// The id of the message with this body: one that drops repeats (DRAIN-7).
+fn id_of(body: &str) -> String {
+    format!("{:0>16}", body.replace('x', "e"))
+}
+
+/// Plays `path`, a path of the model through `mix`, with the script, and tells what became
+/// of it. `watch` is what the model says breaks at its end.
+pub fn play(
+    script: &dyn Fn(&Path) -> PathBuf,
+    mix: &str,
+    path: &[Moved],
+    watch: Property,
+    manner: Manner,
+) -> Outcome {
+    let fx = Fixture::new();
+    let files = fx.files("a");
+    let script = script(fx.dir());
+    let parsed = mixes::parse(mix).unwrap();
+    let mut play = Play {
+        script,
+        manner,
+        parties: [None, None, None],
+        is_done: [false; PEERS],
+        names: 0,
+        acknowledged: Vec::new(),
+        delivered: Vec::new(),
+        files,
+        fx: &fx,
+    };
+    files_before(&play, usize::from(parsed.initial));
+    for nth in 0..usize::from(parsed.initial) {
+        play.acknowledged.push(body_before(nth));
+    }
+    for (number, moved) in path.iter().enumerate() {
+        if let Err(error) = play.step(&parsed.peers, moved)
+            && manner == Manner::Strict
+        {
+            panic!("step {} of the model is not what the script does: {error}", number + 1);
+        }
+    }
+    let inside = play.parties.iter().flatten().filter(|party| party.is_inside());
+    let mut outcome = Outcome {
+        is_held_twice: inside.count() > 1,
+        ..Outcome::default()
+    };
+    play.end(parsed.crashes == 0);
+    let is_calm = parsed.crashes == 0 && parsed.stalls == 0;
+    match watch {
+        Property::Wedge => outcome.is_wedged = play.is_wedged(),
+        Property::Slow => outcome.is_slow = play.is_slow(),
+        _ => {}
+    }
+    play.drain();
+    let count = |body: &&String| play.delivered.iter().filter(|got| got == body).count();
+    let acknowledged = play.acknowledged.iter();
+    outcome.lost = acknowledged.filter(|body| count(body) == 0).cloned().collect();
+    if is_calm {
+        let mut all = play.delivered.clone();
+        all.sort();
+        all.dedup();
+        outcome.twice = all.into_iter().filter(|body| count(&body) > 1).collect();
+    }
+    outcome
+}
+
+/// Mail that is there before, from long ago.
+fn body_before(nth: usize) -> String {
+    format!("x{}", nth + 1)
+}
+
+fn files_before(play: &Play, initial: usize) {
+    play.files.make_dir();
+    if initial == 0 {
+        return;
+    }
+    let line = |nth: usize| {
+        let body = body_before(nth);
+        let id = id_of(&body);
+        format!("{{\"schema_version\":1,\"id\":\"{id}\",\"body\":\"{body}\"}}\n")
+    };
+    let lines: String = (0..initial).map(line).collect();
+    fs::write(&play.files.records, lines).unwrap();
+    set_age(&play.files.records, -31);
+}
+
+impl Play<'_> {
+    fn step(
+        &mut self,
+        peers: &[(crate::state::Kind, Vec<Job>)],
+        moved: &Moved,
+    ) -> Result<(), String> {
+        match moved.action {
+            // It has stood still all the time.
+            Action::Stall(_) | Action::Resume(_) => {}
+            Action::LockAges => age(&self.files.lock),
+            Action::MarkAges => age(&self.files.steal),
+            Action::ClaimAges(place) => {
+                if let Some(name) = self.files.claim_names().get(usize::from(place)) {
+                    self.age_claim(name);
+                }
+            }
+            Action::Crash(p) => {
+                let p = usize::from(p);
+                if let Some(party) = self.parties[p].take() {
+                    let end = party.kill();
+                    self.listen(end, None);
+                }
+            }
+            Action::Step(p, choice) => {
+                assert_eq!(choice, 0, "no replay has needed the other way so far");
+                let p = usize::from(p);
+                let me = moved.before.peers[p];
+                if me.pc == Pc::Start {
+                    let jobs = &peers[p].1;
+                    self.start(p, usize::from(me.nth), jobs);
+                }
+                if let Some(goal) = Goal::of(me.pc, &moved.before) {
+                    let party = self.parties[p].as_ref().expect("it was started");
+                    let reached = party.run(goal, self.manner);
+                    reached.map_err(|error| {
+                        format!("P{}: {:?}, {goal:?}: {error}", p + 1, me.pc)
+                    })?;
+                } else if me.pc == Pc::Start && me.job != Job::Append {
+                    let party = self.parties[p].as_ref().expect("it was started");
+                    party.run(Goal::Looks(crate::goal::Place::Records), self.manner)?;
+                }
+                let after = moved.after.peers[p];
+                self.is_done[p] = after.pc == Pc::Done || after.nth != me.nth;
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, p: usize, nth: usize, jobs: &[Job]) {
+        if let Some(party) = self.parties[p].take() {
+            let end = party.finish();
+            self.listen(end, Some(p));
+        }
+        let appends = jobs[..nth].iter().filter(|&&job| job == Job::Append);
+        let body = body(p, appends.count());
+        let args = match jobs[nth] {
+            Job::Append => vec!["append", "a", &body, "--id", &id_of(&body)].join(" "),
+            Job::Drain | Job::FailingDrain => "drain a --format body".into(),
+            Job::TakeFirst => "drain a --max 1 --format body".into(),
+            other => panic!("no replay has needed {other:?} so far"),
+        };
+        let mut args: Vec<String> = args.split(' ').map(str::to_owned).collect();
+        args.extend(["--wait".into(), WAIT.into()]);
+        self.names += 1;
+        let name = format!("{}", self.names);
+        let is_full = jobs[nth].fails();
+        let party = Party::start(self.fx, &name, &self.script, &args, is_full);
+        self.parties[p] = Some(party);
+        self.is_done[p] = false;
+    }
+
+    /// What a party said: ids that are acknowledged, bodies that are handed over.
+    fn listen(&mut self, end: End, _p: Option<usize>) {
+        for line in end.stdout.lines() {
+            if line.len() == 16 {
+                let body = line.trim_start_matches('0').replace('e', "x");
+                self.acknowledged.push(body);
+            } else {
+                self.delivered.push(line.to_owned());
+            }
+        }
+    }
+
+    /// Everybody goes on to the end; or, where the model has crashes, whom it has not seen to
+    /// the end dies.
+    fn end(&mut self, is_everybody: bool) {
+        let mut going = Vec::new();
+        for p in 0..PEERS {
+            let Some(party) = self.parties[p].take() else {
+                continue;
+            };
+            if is_everybody || self.is_done[p] {
+                going.push(party);
+            } else {
+                let end = party.kill();
+                self.listen(end, None);
+            }
+        }
+        age(&self.files.lock);
+        age(&self.files.steal);
+        let ends: Vec<End> = std::thread::scope(|scope| {
+            let ending: Vec<_> = going
+                .into_iter()
+                .map(|party| scope.spawn(|| party.finish()))
+                .collect();
+            ending.into_iter().map(|end| end.join().unwrap()).collect()
+        });
+        for end in ends {
+            if self.manner == Manner::Strict {
+                assert_eq!(end.code, Some(0), "{end:?}");
+            }
+            self.listen(end, None);
+        }
+    }
+
+    fn age_all(&self) {
+        age(&self.files.lock);
+        age(&self.files.steal);
+        for name in self.files.claim_names() {
+            self.age_claim(&name);
+        }
+    }
+
+    /// Gives a claim a stamp that is old for everybody.
+    fn age_claim(&self, name: &str) {
+        // birth-stamp-n.token
+        let mut parts: Vec<&str> = name.splitn(3, '-').collect();
+        let stamp = format!("{:013}", unix_millis() - 301_000);
+        parts[1] = &stamp;
+        let claims = &self.files.claims;
+        fs::rename(claims.join(name), claims.join(parts.join("-"))).unwrap();
+    }
+
+    fn fresh(&self, args: &[&str]) -> std::process::Output {
+        let mut command = self.fx.program("dash");
+        command.env("MBOX_PURE", "1").arg(&self.script).args(args);
+        command.output().unwrap()
+    }
+
+    /// Whether a fresh process does not get the lock, however old things are.
+    fn is_wedged(&mut self) -> bool {
+        // One that gets through needs no more than the 0.5 s of Settle.
+        let wait = match self.manner {
+            Manner::Strict => "1.5",
+            Manner::Seeking => WAIT,
+        };
+        (0..2).all(|_| {
+            self.age_all();
+            let out = self.fresh(&["append", "a", "fresh", "--wait", wait]);
+            out.status.code() == Some(75)
+        })
+    }
+
+    /// Whether a fresh reader has to wait for mail that was given up.
+    fn is_slow(&mut self) -> bool {
+        let out = self.fresh(&["drain", "a", "--format", "body"]);
+        let text = String::from_utf8(out.stdout).unwrap();
+        self.delivered.extend(text.lines().map(str::to_owned));
+        !self.acknowledged.iter().all(|body| self.delivered.contains(body))
+    }
+
+    /// Hands over what is left.
+    fn drain(&mut self) {
+        self.age_all();
+        let mut command = self.fx.program(MBOX);
+        let out = command.args(["drain", "a", "--format", "body"]).output().unwrap();
+        let text = String::from_utf8(out.stdout).unwrap();
+        self.delivered.extend(text.lines().map(str::to_owned));
+    }
+}
+
+fn age(dir: &Path) {
+    if dir.exists() {
+        set_age(dir, -31);
+    }
+}
