@@ -3,7 +3,7 @@
 use nix::libc;
 
 use crate::calls::{Call, Kind};
-use crate::state::{Owner, Pc, State};
+use crate::state::{Job, Owner, Pc, Process, State};
 
 /// The file a call is about.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,11 +19,11 @@ pub enum Place {
     Elsewhere,
 }
 
-use Place::{Claim, Claims, Lock, Owner as OwnerFile, Records, Steal, Stdout, Temporary};
+use Place::{Claim, Claims, Lock, Owner as OwnerFile, Records, Stdout, Steal, Temporary};
 
 impl Place {
     fn of(path: &str) -> Place {
-        if path.starts_with("~/out.") {
+        if path.starts_with("~/out.") || path == "/dev/full" {
             return Stdout;
         }
         let path = path.strip_suffix(" (deleted)").unwrap_or(path);
@@ -62,20 +62,22 @@ pub enum Goal {
     LooksByTool(Place),
     /// Seen that D is there.
     FindsLock,
-    /// Read to the end.
+    /// Read to the end; of an empty O the script asks whether it is there still.
     ReadsOwner,
+    ReadsEmptyOwner,
     ReadsClaim,
     ListsClaims,
     Sleeps,
 }
 
 impl Goal {
-    /// The call of the model that is about to be made in this state; `None` when the script
-    /// makes none for it.
-    pub fn of(pc: Pc, before: &State) -> Option<Goal> {
+    /// The call of the model that a process is about to make in this state; `None` when the
+    /// script makes none for it.
+    pub fn of(me: &Process, before: &State) -> Option<Goal> {
         let is_owned = before.owner != Owner::Absent;
-        Some(match pc {
-            Pc::Start => return None,
+        Some(match me.pc {
+            Pc::Start if me.job == Job::Append => return None,
+            Pc::Start => Goal::Looks(Records),
             Pc::Gate if before.lock.is_there => Goal::FindsLock,
             Pc::Gate => Goal::Call("mkdir", &[Lock]),
             Pc::PublishCreate if is_owned => Goal::Looks(OwnerFile),
@@ -84,10 +86,11 @@ impl Goal {
             Pc::Open | Pc::OpenEarly => Goal::Creates(Records),
             // It may have been renamed meanwhile.
             Pc::Write => Goal::Writes(&[Records, Claim]),
-            Pc::ObserveToken | Pc::CompareToken | Pc::Fence | Pc::Verify if is_owned => {
-                Goal::ReadsOwner
-            }
-            Pc::ObserveToken | Pc::CompareToken | Pc::Fence | Pc::Verify => Goal::Looks(OwnerFile),
+            Pc::ObserveToken | Pc::CompareToken | Pc::Fence | Pc::Verify => match before.owner {
+                Owner::Absent => Goal::Looks(OwnerFile),
+                Owner::Empty => Goal::ReadsEmptyOwner,
+                Owner::Token { .. } => Goal::ReadsOwner,
+            },
             Pc::ObserveDir | Pc::CompareDir => Goal::LooksByTool(Lock),
             Pc::Mark => Goal::Call("mkdir", &[Steal]),
             Pc::LookMark => Goal::LooksByTool(Steal),
@@ -128,14 +131,10 @@ impl Goal {
                 call.kind == Kind::Write && places.last().is_some_and(|last| wanted.contains(last))
             }
             Goal::Looks(place) => call.kind == Kind::Look && places == [place],
-            Goal::LooksByTool(place) => {
-                call.kind == Kind::Look && places == [place] && is_by_tool
-            }
+            Goal::LooksByTool(place) => call.kind == Kind::Look && places == [place] && is_by_tool,
             // The shell looks at D and S whether they are what they should be, and then at D.
-            Goal::FindsLock => {
-                call.kind == Kind::Look && places == [Lock] && looked == Some(Steal)
-            }
-            Goal::ReadsOwner => {
+            Goal::FindsLock => call.kind == Kind::Look && places == [Lock] && looked == Some(Steal),
+            Goal::ReadsOwner | Goal::ReadsEmptyOwner => {
                 call.kind == Kind::Open && !call.is_creating() && places == [OwnerFile]
             }
             Goal::ReadsClaim => is_reading(call, Claim),
@@ -151,8 +150,11 @@ impl Goal {
         let is_same = call.process == first.process;
         match self {
             Goal::ReadsOwner => {
-                is_reading(call, OwnerFile)
-                    || !seen.iter().any(|seen| is_reading(seen, OwnerFile))
+                is_reading(call, OwnerFile) || !seen.iter().any(|seen| is_reading(seen, OwnerFile))
+            }
+            Goal::ReadsEmptyOwner => {
+                let is_looking = |call: &Call| Goal::Looks(OwnerFile).is(call, None);
+                !seen.iter().any(is_looking)
             }
             Goal::ReadsClaim => {
                 let is_closing = call.name == "close" && places(call) == [Claim];

@@ -22,6 +22,8 @@ pub enum Manner {
     Strict,
     /// Let it be made, and go on to the call that is wanted.
     Seeking,
+    /// Stop before it, and stay there.
+    Stopping,
 }
 
 /// How a party ended.
@@ -31,6 +33,13 @@ pub struct End {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
+}
+
+impl End {
+    /// Fails the test when it is not this one.
+    pub fn must_be(&self, code: i32) {
+        assert_eq!(self.code, Some(code), "{}", self.stderr);
+    }
 }
 
 type Order = Box<dyn FnOnce(&mut Runner) + Send>;
@@ -55,12 +64,13 @@ struct Runner {
 }
 
 impl Party {
-    /// Starts `dash script args` before its first call; `name` is for its output.
-    pub fn start(fx: &Fixture, name: &str, script: &Path, args: &[String], is_full: bool) -> Party {
+    /// Starts `dash script args`, the `nth` of its test, before its first call; `is_full` is
+    /// stdout.
+    pub fn start(fx: &Fixture, nth: usize, script: &Path, args: &[&str], is_full: bool) -> Party {
         let (orders, inbox) = channel::<Order>();
         let dir = fx.dir().to_owned();
-        let out = dir.join(format!("out.{name}"));
-        let err = dir.join(format!("err.{name}"));
+        let out = dir.join(format!("out.{nth}"));
+        let err = dir.join(format!("err.{nth}"));
         let mut shell = fx.program("sh");
         shell.env("MBOX_PURE", "1");
         let stdout = if is_full {
@@ -71,7 +81,7 @@ impl Party {
         shell.stdout(stdout.unwrap());
         shell.stderr(File::create(&err).unwrap());
         let mut words = vec!["dash".to_owned(), script.to_str().unwrap().to_owned()];
-        words.extend_from_slice(args);
+        words.extend(args.iter().map(|&arg| arg.to_owned()));
         let thread = thread::spawn(move || {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             let traced = Traced::start(shell, &words).expect("a process can be traced");
@@ -142,7 +152,9 @@ impl Runner {
                 [Place::Owner] if call.kind == Kind::Open => false,
                 _ => self.is_inside,
             };
-            if call.kind == Kind::Look && let [place] = places(call)[..] {
+            if call.kind == Kind::Look
+                && let [place] = places(call)[..]
+            {
                 self.looked = Some(place);
             }
         }
@@ -173,7 +185,7 @@ impl Runner {
             if naps > NAPS {
                 return Err("it waits".into());
             }
-            if manner == Manner::Strict && is_effect(call, |path| self.is_there(path)) {
+            if manner != Manner::Seeking && is_effect(call, |path| self.is_there(path)) {
                 return Err(format!("it is about to make {call}"));
             }
             self.advance();

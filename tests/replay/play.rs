@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::thread;
 
 use crate::common::{Files, Fixture, MBOX, set_age, unix_millis};
 use crate::faults::Action;
@@ -10,7 +12,7 @@ use crate::mixes;
 use crate::party::{End, Manner, Party};
 use crate::properties::Property;
 use crate::search::Moved;
-use crate::state::{Job, PEERS, Pc};
+use crate::state::{Job, Kind, PEERS, Pc};
 
 /// Of no process of a replay: in a test that is not stuck nobody waits for so long.
 const WAIT: &str = "30";
@@ -48,10 +50,11 @@ impl Outcome {
 struct Play<'a> {
     script: PathBuf,
     manner: Manner,
+    peers: Vec<(Kind, Vec<Job>)>,
     parties: [Option<Party>; PEERS],
-    /// Whose job the model has seen to its end.
-    is_done: [bool; PEERS],
-    names: usize,
+    /// How a job is to end that the model has seen to its end.
+    done: [Option<i32>; PEERS],
+    started: usize,
     acknowledged: Vec<String>,
     delivered: Vec<String>,
     files: Files,
@@ -84,9 +87,10 @@ pub fn play(
     let mut play = Play {
         script,
         manner,
+        peers: parsed.peers,
         parties: [None, None, None],
-        is_done: [false; PEERS],
-        names: 0,
+        done: [None; PEERS],
+        started: 0,
         acknowledged: Vec::new(),
         delivered: Vec::new(),
         files,
@@ -97,13 +101,20 @@ pub fn play(
         play.acknowledged.push(body_before(nth));
     }
     for (number, moved) in path.iter().enumerate() {
-        if let Err(error) = play.step(&parsed.peers, moved)
+        if let Err(error) = play.step(moved)
             && manner == Manner::Strict
         {
-            panic!("step {} of the model is not what the script does: {error}", number + 1);
+            panic!(
+                "step {} of the model is not what the script does: {error}",
+                number + 1
+            );
         }
     }
-    let inside = play.parties.iter().flatten().filter(|party| party.is_inside());
+    let inside = play
+        .parties
+        .iter()
+        .flatten()
+        .filter(|party| party.is_inside());
     let mut outcome = Outcome {
         is_held_twice: inside.count() > 1,
         ..Outcome::default()
@@ -118,7 +129,10 @@ pub fn play(
     play.drain();
     let count = |body: &&String| play.delivered.iter().filter(|got| got == body).count();
     let acknowledged = play.acknowledged.iter();
-    outcome.lost = acknowledged.filter(|body| count(body) == 0).cloned().collect();
+    outcome.lost = acknowledged
+        .filter(|body| count(body) == 0)
+        .cloned()
+        .collect();
     if is_calm {
         let mut all = play.delivered.clone();
         all.sort();
@@ -149,11 +163,8 @@ fn files_before(play: &Play, initial: usize) {
 }
 
 impl Play<'_> {
-    fn step(
-        &mut self,
-        peers: &[(crate::state::Kind, Vec<Job>)],
-        moved: &Moved,
-    ) -> Result<(), String> {
+    /// Does what a step of the model does.
+    fn step(&mut self, moved: &Moved) -> Result<(), String> {
         match moved.action {
             // It has stood still all the time.
             Action::Stall(_) | Action::Resume(_) => {}
@@ -167,8 +178,7 @@ impl Play<'_> {
             Action::Crash(p) => {
                 let p = usize::from(p);
                 if let Some(party) = self.parties[p].take() {
-                    let end = party.kill();
-                    self.listen(end, None);
+                    self.listen(&party.kill());
                 }
             }
             Action::Step(p, choice) => {
@@ -176,51 +186,47 @@ impl Play<'_> {
                 let p = usize::from(p);
                 let me = moved.before.peers[p];
                 if me.pc == Pc::Start {
-                    let jobs = &peers[p].1;
-                    self.start(p, usize::from(me.nth), jobs);
+                    self.start(p, usize::from(me.nth));
                 }
-                if let Some(goal) = Goal::of(me.pc, &moved.before) {
+                if let Some(goal) = Goal::of(&me, &moved.before) {
                     let party = self.parties[p].as_ref().expect("it was started");
                     let reached = party.run(goal, self.manner);
-                    reached.map_err(|error| {
-                        format!("P{}: {:?}, {goal:?}: {error}", p + 1, me.pc)
-                    })?;
-                } else if me.pc == Pc::Start && me.job != Job::Append {
-                    let party = self.parties[p].as_ref().expect("it was started");
-                    party.run(Goal::Looks(crate::goal::Place::Records), self.manner)?;
+                    reached
+                        .map_err(|error| format!("P{}: {:?}, {goal:?}: {error}", p + 1, me.pc))?;
                 }
                 let after = moved.after.peers[p];
-                self.is_done[p] = after.pc == Pc::Done || after.nth != me.nth;
+                if after.pc == Pc::Done || after.nth != me.nth {
+                    self.done[p] = Some(if me.job.fails() { 74 } else { 0 });
+                }
             }
         }
         Ok(())
     }
 
-    fn start(&mut self, p: usize, nth: usize, jobs: &[Job]) {
+    fn start(&mut self, p: usize, nth: usize) {
         if let Some(party) = self.parties[p].take() {
-            let end = party.finish();
-            self.listen(end, Some(p));
+            self.finish(vec![(party, self.done[p])]);
         }
+        let jobs = &self.peers[p].1;
         let appends = jobs[..nth].iter().filter(|&&job| job == Job::Append);
         let body = body(p, appends.count());
-        let args = match jobs[nth] {
-            Job::Append => vec!["append", "a", &body, "--id", &id_of(&body)].join(" "),
-            Job::Drain | Job::FailingDrain => "drain a --format body".into(),
-            Job::TakeFirst => "drain a --max 1 --format body".into(),
+        let id = id_of(&body);
+        let job = jobs[nth];
+        let mut args = match job {
+            Job::Append => vec!["append", "a", &body, "--id", &id],
+            Job::Drain | Job::FailingDrain => vec!["drain", "a", "--format", "body"],
+            Job::TakeFirst => vec!["drain", "a", "--max", "1", "--format", "body"],
             other => panic!("no replay has needed {other:?} so far"),
         };
-        let mut args: Vec<String> = args.split(' ').map(str::to_owned).collect();
-        args.extend(["--wait".into(), WAIT.into()]);
-        self.names += 1;
-        let name = format!("{}", self.names);
-        let is_full = jobs[nth].fails();
-        let party = Party::start(self.fx, &name, &self.script, &args, is_full);
+        args.extend(["--wait", WAIT]);
+        self.started += 1;
+        let party = Party::start(self.fx, self.started, &self.script, &args, job.fails());
         self.parties[p] = Some(party);
-        self.is_done[p] = false;
+        self.done[p] = None;
     }
 
     /// What a party said: ids that are acknowledged, bodies that are handed over.
-    fn listen(&mut self, end: End, _p: Option<usize>) {
+    fn listen(&mut self, end: &End) {
         for line in end.stdout.lines() {
             if line.len() == 16 {
                 let body = line.trim_start_matches('0').replace('e', "x");
@@ -239,27 +245,31 @@ impl Play<'_> {
             let Some(party) = self.parties[p].take() else {
                 continue;
             };
-            if is_everybody || self.is_done[p] {
-                going.push(party);
+            if is_everybody || self.done[p].is_some() {
+                going.push((party, self.done[p]));
             } else {
-                let end = party.kill();
-                self.listen(end, None);
+                self.listen(&party.kill());
             }
         }
         age(&self.files.lock);
         age(&self.files.steal);
-        let ends: Vec<End> = std::thread::scope(|scope| {
+        self.finish(going);
+    }
+
+    /// Lets them run to their ends, beside each other.
+    fn finish(&mut self, going: Vec<(Party, Option<i32>)>) {
+        let ends: Vec<(End, Option<i32>)> = thread::scope(|scope| {
+            let going = going.into_iter();
             let ending: Vec<_> = going
-                .into_iter()
-                .map(|party| scope.spawn(|| party.finish()))
+                .map(|(party, code)| scope.spawn(move || (party.finish(), code)))
                 .collect();
             ending.into_iter().map(|end| end.join().unwrap()).collect()
         });
-        for end in ends {
+        for (end, code) in ends {
             if self.manner == Manner::Strict {
-                assert_eq!(end.code, Some(0), "{end:?}");
+                end.must_be(code.unwrap_or(0));
             }
-            self.listen(end, None);
+            self.listen(&end);
         }
     }
 
@@ -281,7 +291,7 @@ impl Play<'_> {
         fs::rename(claims.join(name), claims.join(parts.join("-"))).unwrap();
     }
 
-    fn fresh(&self, args: &[&str]) -> std::process::Output {
+    fn fresh(&self, args: &[&str]) -> Output {
         let mut command = self.fx.program("dash");
         command.env("MBOX_PURE", "1").arg(&self.script).args(args);
         command.output().unwrap()
@@ -292,7 +302,7 @@ impl Play<'_> {
         // One that gets through needs no more than the 0.5 s of Settle.
         let wait = match self.manner {
             Manner::Strict => "1.5",
-            Manner::Seeking => WAIT,
+            Manner::Seeking | Manner::Stopping => WAIT,
         };
         (0..2).all(|_| {
             self.age_all();
@@ -306,14 +316,20 @@ impl Play<'_> {
         let out = self.fresh(&["drain", "a", "--format", "body"]);
         let text = String::from_utf8(out.stdout).unwrap();
         self.delivered.extend(text.lines().map(str::to_owned));
-        !self.acknowledged.iter().all(|body| self.delivered.contains(body))
+        !self
+            .acknowledged
+            .iter()
+            .all(|body| self.delivered.contains(body))
     }
 
     /// Hands over what is left.
     fn drain(&mut self) {
         self.age_all();
         let mut command = self.fx.program(MBOX);
-        let out = command.args(["drain", "a", "--format", "body"]).output().unwrap();
+        let out = command
+            .args(["drain", "a", "--format", "body"])
+            .output()
+            .unwrap();
         let text = String::from_utf8(out.stdout).unwrap();
         self.delivered.extend(text.lines().map(str::to_owned));
     }
