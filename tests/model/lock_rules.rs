@@ -135,7 +135,7 @@ impl Model {
             Pc::CompareToken => {
                 n.peers[p].pc = if !n.owner_reads(me.observed) {
                     Pc::Unmark
-                } else if is_legacy || self.is(Mutation::NoIdentity) {
+                } else if is_legacy {
                     clear_from(me)
                 } else {
                     Pc::CompareDir
@@ -191,7 +191,8 @@ impl Model {
 
     /// D is the one that was observed: clear it. Else unmark.
     pub fn compare_dir(&self, n: &mut State, p: usize, me: &Process, is_over_25: bool) {
-        if !n.lock.is_there || !me.same_dir {
+        let is_same = me.same_dir || self.is(Mutation::NoIdentity);
+        if !n.lock.is_there || !is_same {
             n.peers[p].pc = Pc::Unmark;
             return;
         }
