@@ -2,8 +2,8 @@
 
 use nix::libc;
 
-use crate::calls::{Call, Kind};
-use crate::state::{Job, Owner, Pc, Process, State};
+use crate::calls::{self, Call};
+use crate::state::{Job, Kind, Owner, Pc, Process, State};
 
 /// The file a call is about.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,24 +74,27 @@ impl Goal {
     /// The call of the model that a process is about to make in this state; `None` when the
     /// script makes none for it.
     pub fn of(me: &Process, before: &State) -> Option<Goal> {
+        let is_legacy = me.kind == Kind::Legacy;
         let is_owned = before.owner != Owner::Absent;
         Some(match me.pc {
             Pc::Start if me.job == Job::Append => return None,
             Pc::Start => Goal::Looks(Records),
-            Pc::Gate if before.lock.is_there => Goal::FindsLock,
+            Pc::Gate if before.lock.is_there && !is_legacy => Goal::FindsLock,
             Pc::Gate => Goal::Call("mkdir", &[Lock]),
-            Pc::PublishCreate if is_owned => Goal::Looks(OwnerFile),
+            Pc::PublishCreate if is_owned && !is_legacy => Goal::Looks(OwnerFile),
             Pc::PublishCreate => Goal::Creates(OwnerFile),
             Pc::PublishWrite => Goal::Writes(&[OwnerFile]),
             Pc::Open | Pc::OpenEarly => Goal::Creates(Records),
             // It may have been renamed meanwhile.
             Pc::Write => Goal::Writes(&[Records, Claim]),
-            Pc::ObserveToken | Pc::CompareToken | Pc::Fence | Pc::Verify => match before.owner {
-                Owner::Absent => Goal::Looks(OwnerFile),
-                Owner::Empty => Goal::ReadsEmptyOwner,
-                Owner::Token { .. } => Goal::ReadsOwner,
-            },
-            Pc::ObserveDir | Pc::CompareDir => Goal::LooksByTool(Lock),
+            Pc::ObserveToken | Pc::LegacyObserve | Pc::CompareToken | Pc::Fence | Pc::Verify => {
+                match before.owner {
+                    Owner::Absent => Goal::Looks(OwnerFile),
+                    Owner::Empty => Goal::ReadsEmptyOwner,
+                    Owner::Token { .. } => Goal::ReadsOwner,
+                }
+            }
+            Pc::ObserveDir | Pc::LegacyLook | Pc::CompareDir => Goal::LooksByTool(Lock),
             Pc::Mark => Goal::Call("mkdir", &[Steal]),
             Pc::LookMark => Goal::LooksByTool(Steal),
             Pc::ClearMark | Pc::Unmark => Goal::Call("rmdir", &[Steal]),
@@ -128,14 +131,19 @@ impl Goal {
             Goal::Call(family, wanted) => call.name.starts_with(family) && places == wanted,
             Goal::Creates(place) => call.is_creating() && places == [place],
             Goal::Writes(wanted) => {
-                call.kind == Kind::Write && places.last().is_some_and(|last| wanted.contains(last))
+                call.kind == calls::Kind::Write
+                    && places.last().is_some_and(|last| wanted.contains(last))
             }
-            Goal::Looks(place) => call.kind == Kind::Look && places == [place],
-            Goal::LooksByTool(place) => call.kind == Kind::Look && places == [place] && is_by_tool,
+            Goal::Looks(place) => call.kind == calls::Kind::Look && places == [place],
+            Goal::LooksByTool(place) => {
+                call.kind == calls::Kind::Look && places == [place] && is_by_tool
+            }
             // The shell looks at D and S whether they are what they should be, and then at D.
-            Goal::FindsLock => call.kind == Kind::Look && places == [Lock] && looked == Some(Steal),
+            Goal::FindsLock => {
+                call.kind == calls::Kind::Look && places == [Lock] && looked == Some(Steal)
+            }
             Goal::ReadsOwner | Goal::ReadsEmptyOwner => {
-                call.kind == Kind::Open && !call.is_creating() && places == [OwnerFile]
+                call.kind == calls::Kind::Open && !call.is_creating() && places == [OwnerFile]
             }
             Goal::ReadsClaim => is_reading(call, Claim),
             Goal::ListsClaims => is_reading(call, Claims),
@@ -168,7 +176,7 @@ impl Goal {
 }
 
 fn is_reading(call: &Call, place: Place) -> bool {
-    let is_reading = call.kind == Kind::Read || call.name == "copy_file_range";
+    let is_reading = call.kind == calls::Kind::Read || call.name == "copy_file_range";
     is_reading && places(call).first() == Some(&place)
 }
 
@@ -178,12 +186,12 @@ pub fn is_effect(call: &Call, is_there: impl Fn(&str) -> bool) -> bool {
     let places = places(call);
     let counts = |place: &Place| !matches!(place, Temporary | Place::Elsewhere);
     match call.kind {
-        Kind::Change if call.name.starts_with("mkdir") => {
+        calls::Kind::Change if call.name.starts_with("mkdir") => {
             places.iter().any(counts) && !is_there(&call.on[0])
         }
-        Kind::Change => places.iter().any(counts) && is_there(&call.on[0]),
-        Kind::Open => call.is_creating() && places.iter().any(counts),
-        Kind::Write => places.last().is_some_and(counts),
+        calls::Kind::Change => places.iter().any(counts) && is_there(&call.on[0]),
+        calls::Kind::Open => call.is_creating() && places.iter().any(counts),
+        calls::Kind::Write => places.last().is_some_and(counts),
         _ => false,
     }
 }

@@ -12,9 +12,6 @@ use crate::common::Fixture;
 use crate::goal::{Goal, Place, is_effect, places};
 use crate::tracer::{Entry, Traced};
 
-/// More naps than that between two calls of the model: it waits for somebody.
-const NAPS: usize = 2;
-
 /// What to do about a call that the schedule does not have.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Manner {
@@ -173,7 +170,6 @@ impl Runner {
     }
 
     fn run(&mut self, goal: Goal, manner: Manner) -> Result<(), String> {
-        let mut naps = 0;
         loop {
             let Some((_, call)) = &self.at else {
                 return Err("it has ended".into());
@@ -181,8 +177,8 @@ impl Runner {
             if goal.is(call, self.looked) {
                 break;
             }
-            naps += usize::from(Goal::Sleeps.is(call, None));
-            if naps > NAPS {
+            // For somebody, or to settle while others may be where Settle waits for them.
+            if Goal::Sleeps.is(call, None) {
                 return Err("it waits".into());
             }
             if manner != Manner::Seeking && is_effect(call, |path| self.is_there(path)) {

@@ -1,11 +1,12 @@
 //! Plays a path of the model with processes of a script.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::Stdio;
 use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::common::{Files, Fixture, MBOX, set_age, unix_millis};
+use crate::common::{Files, Fixture, MBOX, Running, set_age, unix_millis};
 use crate::faults::Action;
 use crate::goal::Goal;
 use crate::mixes;
@@ -24,6 +25,8 @@ pub struct Outcome {
     pub lost: Vec<String>,
     /// Handed over more than once, with no crash and no stall.
     pub twice: Vec<String>,
+    /// Of one sender, handed over before what it sent earlier, with no crash and no stall.
+    pub early: Vec<String>,
     pub is_held_twice: bool,
     /// A fresh process did not get the lock.
     pub is_wedged: bool,
@@ -37,6 +40,7 @@ impl Outcome {
         let all = [
             (!self.lost.is_empty(), Property::Lost),
             (!self.twice.is_empty(), Property::Twice),
+            (!self.early.is_empty(), Property::Order),
             (self.is_held_twice, Property::TwoHolders),
             (self.is_wedged, Property::Wedge),
             (self.is_slow, Property::Slow),
@@ -49,6 +53,7 @@ impl Outcome {
 /// The mailbox, and who is at it.
 struct Play<'a> {
     script: PathBuf,
+    legacy: PathBuf,
     manner: Manner,
     peers: Vec<(Kind, Vec<Job>)>,
     parties: [Option<Party>; PEERS],
@@ -86,6 +91,7 @@ pub fn play(
     let parsed = mixes::parse(mix).unwrap();
     let mut play = Play {
         script,
+        legacy: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/replay/legacy.sh"),
         manner,
         peers: parsed.peers,
         parties: [None, None, None],
@@ -137,6 +143,13 @@ pub fn play(
         let mut all = play.delivered.clone();
         all.sort();
         all.dedup();
+        let place = |body: &str| play.delivered.iter().position(|got| got == body);
+        outcome.early = ["a", "b", "c"]
+            .map(|sender| (format!("{sender}1"), format!("{sender}2")))
+            .into_iter()
+            .filter(|(first, second)| place(second).is_some() && place(second) < place(first))
+            .map(|(_, second)| second)
+            .collect();
         outcome.twice = all.into_iter().filter(|body| count(&body) > 1).collect();
     }
     outcome
@@ -178,7 +191,7 @@ impl Play<'_> {
             Action::Crash(p) => {
                 let p = usize::from(p);
                 if let Some(party) = self.parties[p].take() {
-                    self.listen(&party.kill());
+                    self.listen(&party.kill().stdout);
                 }
             }
             Action::Step(p, choice) => {
@@ -220,14 +233,18 @@ impl Play<'_> {
         };
         args.extend(["--wait", WAIT]);
         self.started += 1;
-        let party = Party::start(self.fx, self.started, &self.script, &args, job.fails());
+        let script = match self.peers[p].0 {
+            Kind::Legacy => &self.legacy,
+            _ => &self.script,
+        };
+        let party = Party::start(self.fx, self.started, script, &args, job.fails());
         self.parties[p] = Some(party);
         self.done[p] = None;
     }
 
     /// What a party said: ids that are acknowledged, bodies that are handed over.
-    fn listen(&mut self, end: &End) {
-        for line in end.stdout.lines() {
+    fn listen(&mut self, stdout: &str) {
+        for line in stdout.lines() {
             if line.len() == 16 {
                 let body = line.trim_start_matches('0').replace('e', "x");
                 self.acknowledged.push(body);
@@ -248,7 +265,7 @@ impl Play<'_> {
             if is_everybody || self.done[p].is_some() {
                 going.push((party, self.done[p]));
             } else {
-                self.listen(&party.kill());
+                self.listen(&party.kill().stdout);
             }
         }
         age(&self.files.lock);
@@ -269,7 +286,7 @@ impl Play<'_> {
             if self.manner == Manner::Strict {
                 end.must_be(code.unwrap_or(0));
             }
-            self.listen(&end);
+            self.listen(&end.stdout);
         }
     }
 
@@ -291,29 +308,59 @@ impl Play<'_> {
         fs::rename(claims.join(name), claims.join(parts.join("-"))).unwrap();
     }
 
-    fn fresh(&self, args: &[&str]) -> Output {
-        let mut command = self.fx.program("dash");
-        command.env("MBOX_PURE", "1").arg(&self.script).args(args);
-        command.output().unwrap()
+    /// Whether some fresh process does not get through, however old things are.
+    fn is_wedged(&mut self) -> bool {
+        let id = id_of("x9");
+        let jobs = [
+            &["drain", "a", "--max", "1", "--format", "body"][..],
+            &["append", "a", "x9", "--id", &id],
+            &["drain", "a", "--format", "body"],
+        ];
+        // Where it gets through it needs no more than the 0.5 s of Settle; but what it has
+        // made itself may have to get old first.
+        let waits: &[u64] = match self.manner {
+            Manner::Strict => &[1, 2],
+            Manner::Seeking | Manner::Stopping => &[1, 5, 30],
+        };
+        !jobs.into_iter().all(|job| {
+            waits.iter().any(|&wait| {
+                self.age_all();
+                self.gets_through(job, wait)
+            })
+        })
     }
 
-    /// Whether a fresh process does not get the lock, however old things are.
-    fn is_wedged(&mut self) -> bool {
-        // One that gets through needs no more than the 0.5 s of Settle.
-        let wait = match self.manner {
-            Manner::Strict => "1.5",
-            Manner::Seeking | Manner::Stopping => WAIT,
+    /// Whether a fresh process ends well, in little more than so many seconds.
+    fn gets_through(&mut self, job: &[&str], wait: u64) -> bool {
+        let out = self.fx.dir().join("fresh");
+        let mut command = self.fx.program("dash");
+        command.env("MBOX_PURE", "1").arg(&self.script);
+        command.args(job).args(["--wait", &wait.to_string()]);
+        command
+            .stdout(File::create(&out).unwrap())
+            .stderr(Stdio::null());
+        let mut running = Running::start(&mut command);
+        let end = Instant::now() + Duration::from_secs(wait + 1);
+        let is_through = loop {
+            match running.child().try_wait().unwrap() {
+                Some(status) => break status.success(),
+                None if Instant::now() > end => break false,
+                None => thread::sleep(Duration::from_millis(2)),
+            }
         };
-        (0..2).all(|_| {
-            self.age_all();
-            let out = self.fresh(&["append", "a", "fresh", "--wait", wait]);
-            out.status.code() == Some(75)
-        })
+        drop(running);
+        self.listen(&fs::read_to_string(&out).unwrap());
+        is_through
     }
 
     /// Whether a fresh reader has to wait for mail that was given up.
     fn is_slow(&mut self) -> bool {
-        let out = self.fresh(&["drain", "a", "--format", "body"]);
+        let mut command = self.fx.program("dash");
+        command.env("MBOX_PURE", "1").arg(&self.script);
+        let out = command
+            .args(["drain", "a", "--format", "body"])
+            .output()
+            .unwrap();
         let text = String::from_utf8(out.stdout).unwrap();
         self.delivered.extend(text.lines().map(str::to_owned));
         !self
