@@ -67,6 +67,8 @@ mod play;
 mod replays;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod script;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod walks;
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 #[test]

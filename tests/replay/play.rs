@@ -58,7 +58,7 @@ struct Play<'a> {
     peers: Vec<(Kind, Vec<Job>)>,
     parties: [Option<Party>; PEERS],
     /// How a job is to end that the model has seen to its end.
-    done: [Option<i32>; PEERS],
+    done: [Option<&'static [i32]>; PEERS],
     started: usize,
     acknowledged: Vec<String>,
     delivered: Vec<String>,
@@ -209,7 +209,7 @@ impl Play<'_> {
                 }
                 let after = moved.after.peers[p];
                 if after.pc == Pc::Done || after.nth != me.nth {
-                    self.done[p] = Some(if me.job.fails() { 74 } else { 0 });
+                    self.done[p] = Some(if me.job.fails() { &[0, 74] } else { &[0] });
                 }
             }
         }
@@ -228,7 +228,9 @@ impl Play<'_> {
         let mut args = match job {
             Job::Append => vec!["append", "a", &body, "--id", &id],
             Job::Drain | Job::FailingDrain => vec!["drain", "a", "--format", "body"],
-            Job::TakeFirst => vec!["drain", "a", "--max", "1", "--format", "body"],
+            Job::TakeFirst | Job::FailingTake => {
+                vec!["drain", "a", "--max", "1", "--format", "body"]
+            }
             other => panic!("no replay has needed {other:?} so far"),
         };
         args.extend(["--wait", WAIT]);
@@ -274,17 +276,17 @@ impl Play<'_> {
     }
 
     /// Lets them run to their ends, beside each other.
-    fn finish(&mut self, going: Vec<(Party, Option<i32>)>) {
-        let ends: Vec<(End, Option<i32>)> = thread::scope(|scope| {
+    fn finish(&mut self, going: Vec<(Party, Option<&'static [i32]>)>) {
+        let ends: Vec<(End, Option<&[i32]>)> = thread::scope(|scope| {
             let going = going.into_iter();
             let ending: Vec<_> = going
-                .map(|(party, code)| scope.spawn(move || (party.finish(), code)))
+                .map(|(party, codes)| scope.spawn(move || (party.finish(), codes)))
                 .collect();
             ending.into_iter().map(|end| end.join().unwrap()).collect()
         });
-        for (end, code) in ends {
+        for (end, codes) in ends {
             if self.manner == Manner::Strict {
-                end.must_be(code.unwrap_or(0));
+                end.must_be(codes.unwrap_or(&[0]));
             }
             self.listen(&end.stdout);
         }

@@ -18,7 +18,7 @@ const STATES: usize = 100_000;
 
 /// The read back of APP-8 looks at B by name, in a shell: so it alone finds most of what the
 /// steps below are for. It is left out beside them, or nothing were to be seen.
-const NO_READ_BACK: Change = Change("if __mbox_stands; then", "if :; then");
+pub const NO_READ_BACK: Change = Change("if __mbox_stands; then", "if :; then");
 
 /// Plays the counterexample of the mutation `name`, which is against `ids`: with the script
 /// so changed it breaks what the model says, with the script as it is nothing.
@@ -72,7 +72,7 @@ fn replay_in(mix: &str, name: &str, ids: &str, changes: &[Change], beside: &[Cha
 }
 
 /// Whether this machine has dash and permits ptrace; says so loudly when not.
-fn is_possible() -> bool {
+pub fn is_possible() -> bool {
     static WATCHDOG: Once = Once::new();
     WATCHDOG.call_once(|| drop(std::thread::spawn(tracer::watchdog)));
     if !common::has_program("dash") {
