@@ -1,4 +1,4 @@
-//! Which system call of shell/mbox.sh is which call of the model.
+//! Which system call of shell/mbox.sh, or of the binary, is which call of the model.
 
 use nix::libc;
 
@@ -12,6 +12,7 @@ pub enum Place {
     Lock,
     Owner,
     Steal,
+    Guard,
     Claims,
     Claim,
     Temporary,
@@ -19,7 +20,7 @@ pub enum Place {
     Elsewhere,
 }
 
-use Place::{Claim, Claims, Lock, Owner as OwnerFile, Records, Stdout, Steal, Temporary};
+use Place::{Claim, Claims, Guard, Lock, Owner as OwnerFile, Records, Stdout, Steal, Temporary};
 
 impl Place {
     fn of(path: &str) -> Place {
@@ -35,6 +36,7 @@ impl Place {
             ".lock" => Lock,
             ".lock.owner" => OwnerFile,
             ".lock.steal" => Steal,
+            ".lock.guard" => Guard,
             ".claims" => Claims,
             _ if ending.starts_with(".claims/") => Claim,
             _ if ending.starts_with(".tmp.") => Temporary,
@@ -56,10 +58,16 @@ pub enum Goal {
     Creates(Place),
     /// Written to one of these.
     Writes(&'static [Place]),
+    /// Opened, and does not make.
+    Opens(Place),
     /// Looked at, without opening.
     Looks(Place),
     /// The same, by a tool: what the shell asks itself is something else.
     LooksByTool(Place),
+    /// Looked at B, and at B.claims when it has to.
+    LooksForMail {
+        is_shell: bool,
+    },
     /// Seen that D is there.
     FindsLock,
     /// Read to the end; of an empty O the script asks whether it is there still.
@@ -74,14 +82,15 @@ impl Goal {
     /// The call of the model that a process is about to make in this state; `None` when the
     /// script makes none for it.
     pub fn of(me: &Process, before: &State) -> Option<Goal> {
-        let is_legacy = me.kind == Kind::Legacy;
+        let is_shell = me.kind == Kind::WithoutGuard;
+        let is_binary = me.kind == Kind::WithGuard;
         let is_owned = before.owner != Owner::Absent;
         Some(match me.pc {
             Pc::Start if me.job == Job::Append => return None,
-            Pc::Start => Goal::Looks(Records),
-            Pc::Gate if before.lock.is_there && !is_legacy => Goal::FindsLock,
+            Pc::Start => Goal::LooksForMail { is_shell },
+            Pc::Gate if before.lock.is_there && is_shell => Goal::FindsLock,
             Pc::Gate => Goal::Call("mkdir", &[Lock]),
-            Pc::PublishCreate if is_owned && !is_legacy => Goal::Looks(OwnerFile),
+            Pc::PublishCreate if is_owned && is_shell => Goal::Looks(OwnerFile),
             Pc::PublishCreate => Goal::Creates(OwnerFile),
             Pc::PublishWrite => Goal::Writes(&[OwnerFile]),
             Pc::Open | Pc::OpenEarly => Goal::Creates(Records),
@@ -89,11 +98,23 @@ impl Goal {
             Pc::Write => Goal::Writes(&[Records, Claim]),
             Pc::ObserveToken | Pc::LegacyObserve | Pc::CompareToken | Pc::Fence | Pc::Verify => {
                 match before.owner {
+                    Owner::Absent if is_binary => Goal::Opens(OwnerFile),
                     Owner::Absent => Goal::Looks(OwnerFile),
+                    _ if is_binary => Goal::ReadsOwner,
                     Owner::Empty => Goal::ReadsEmptyOwner,
                     Owner::Token { .. } => Goal::ReadsOwner,
                 }
             }
+            Pc::ObserveDir | Pc::CompareDir if is_binary => Goal::Looks(Lock),
+            Pc::LookMark if is_binary => Goal::Looks(Steal),
+            Pc::Guard => Goal::Call("flock", &[Guard]),
+            Pc::CloseGuard if is_binary && me.is_guarded => Goal::Call("flock", &[Guard]),
+            Pc::AdoptOpen => Goal::Opens(Claim),
+            Pc::AdoptFlock => Goal::Call("flock", &[Claim]),
+            Pc::AdoptCheck => Goal::Looks(Claim),
+            Pc::ClaimOpen => Goal::Opens(Records),
+            Pc::ClaimFlock => Goal::Call("flock", &[Records]),
+            Pc::ClaimCheck => Goal::Looks(Records),
             Pc::ObserveDir | Pc::LegacyLook | Pc::CompareDir => Goal::LooksByTool(Lock),
             Pc::Mark => Goal::Call("mkdir", &[Steal]),
             Pc::LookMark => Goal::LooksByTool(Steal),
@@ -134,11 +155,19 @@ impl Goal {
                 call.kind == calls::Kind::Write
                     && places.last().is_some_and(|last| wanted.contains(last))
             }
+            Goal::Opens(place) => {
+                call.kind == calls::Kind::Open && !call.is_creating() && places == [place]
+            }
             Goal::Looks(place) => call.kind == calls::Kind::Look && places == [place],
             Goal::LooksByTool(place) => {
                 call.kind == calls::Kind::Look && places == [place] && is_by_tool
             }
-            // The shell looks at D and S whether they are what they should be, and then at D.
+            // The shell looks at all of them whether they are what they should be, and then
+            // for mail.
+            Goal::LooksForMail { is_shell } => {
+                Goal::Looks(Records).is(call, None) && (!is_shell || looked == Some(Claims))
+            }
+            // The same with D and S, and then at D.
             Goal::FindsLock => {
                 call.kind == calls::Kind::Look && places == [Lock] && looked == Some(Steal)
             }
@@ -159,6 +188,9 @@ impl Goal {
         match self {
             Goal::ReadsOwner => {
                 is_reading(call, OwnerFile) || !seen.iter().any(|seen| is_reading(seen, OwnerFile))
+            }
+            Goal::LooksForMail { .. } => {
+                Goal::Looks(Records).is(call, None) || Goal::Looks(Claims).is(call, None)
             }
             Goal::ReadsEmptyOwner => {
                 let is_looking = |call: &Call| Goal::Looks(OwnerFile).is(call, None);
@@ -184,7 +216,7 @@ fn is_reading(call: &Call, place: Place) -> bool {
 /// to find its work done.
 pub fn is_effect(call: &Call, is_there: impl Fn(&str) -> bool) -> bool {
     let places = places(call);
-    let counts = |place: &Place| !matches!(place, Temporary | Place::Elsewhere);
+    let counts = |place: &Place| !matches!(place, Guard | Temporary | Place::Elsewhere);
     match call.kind {
         calls::Kind::Change if call.name.starts_with("mkdir") => {
             places.iter().any(counts) && !is_there(&call.on[0])

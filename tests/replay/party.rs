@@ -1,4 +1,4 @@
-//! A process of the script that moves only when it is told to.
+//! A process of the script, or of the binary, that moves only when it is told to.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -65,9 +65,8 @@ struct Runner {
 }
 
 impl Party {
-    /// Starts `dash script args`, the `nth` of its test, before its first call; `is_full` is
-    /// stdout.
-    pub fn start(fx: &Fixture, nth: usize, script: &Path, args: &[&str], is_full: bool) -> Party {
+    /// Starts `program`, the `nth` of its test, before its first call; `is_full` is stdout.
+    pub fn start(fx: &Fixture, nth: usize, program: &[&str], is_full: bool) -> Party {
         let (orders, inbox) = channel::<Order>();
         let dir = fx.dir().to_owned();
         let out = dir.join(format!("out.{nth}"));
@@ -81,8 +80,7 @@ impl Party {
         };
         shell.stdout(stdout.unwrap());
         shell.stderr(File::create(&err).unwrap());
-        let mut words = vec!["dash".to_owned(), script.to_str().unwrap().to_owned()];
-        words.extend(args.iter().map(|&arg| arg.to_owned()));
+        let words: Vec<String> = program.iter().map(|&word| word.to_owned()).collect();
         let thread = thread::spawn(move || {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             let traced = Traced::start(shell, &words).expect("a process can be traced");

@@ -185,7 +185,8 @@ impl Play<'_> {
             Action::MarkAges => age(&self.files.steal),
             Action::ClaimAges(place) => {
                 if let Some(name) = self.files.claim_names().get(usize::from(place)) {
-                    self.age_claim(name);
+                    let claim = &moved.after.claims[usize::from(place)];
+                    self.age_claim(name, if claim.age == 1 { 31 } else { 301 });
                 }
             }
             Action::Crash(p) => {
@@ -235,11 +236,13 @@ impl Play<'_> {
         };
         args.extend(["--wait", WAIT]);
         self.started += 1;
-        let script = match self.peers[p].0 {
-            Kind::Legacy => &self.legacy,
-            _ => &self.script,
+        let mut words = match self.peers[p].0 {
+            Kind::WithGuard => vec![MBOX],
+            Kind::WithoutGuard => vec!["dash", self.script.to_str().unwrap()],
+            Kind::Legacy => vec!["dash", self.legacy.to_str().unwrap()],
         };
-        let party = Party::start(self.fx, self.started, script, &args, job.fails());
+        words.extend(args);
+        let party = Party::start(self.fx, self.started, &words, job.fails());
         self.parties[p] = Some(party);
         self.done[p] = None;
     }
@@ -296,15 +299,15 @@ impl Play<'_> {
         age(&self.files.lock);
         age(&self.files.steal);
         for name in self.files.claim_names() {
-            self.age_claim(&name);
+            self.age_claim(&name, 301);
         }
     }
 
-    /// Gives a claim a stamp that is old for everybody.
-    fn age_claim(&self, name: &str) {
+    /// Gives a claim a stamp that is so many seconds old.
+    fn age_claim(&self, name: &str, seconds: u64) {
         // birth-stamp-n.token
         let mut parts: Vec<&str> = name.splitn(3, '-').collect();
-        let stamp = format!("{:013}", unix_millis() - 301_000);
+        let stamp = format!("{:013}", unix_millis() - 1000 * seconds);
         parts[1] = &stamp;
         let claims = &self.files.claims;
         fs::rename(claims.join(name), claims.join(parts.join("-"))).unwrap();

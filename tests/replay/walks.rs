@@ -17,10 +17,11 @@ use crate::search::{Moved, first_state};
 use crate::state::{NOBODY, Owner, Pc, State};
 
 /// What is walked through.
-const MIXES: [&str; 10] = [
+const MIXES: [&str; 17] = [
     "M:a M:d initial=1",
     "M:aa M:d crashes=1",
     "M:fd M:aa crashes=1",
+    "M:f M:d initial=1",
     "M:d M:d M:a initial=1 crashes=1",
     "M:aa M:a M:d crashes=2 initial=1",
     "M:t M:a initial=2 crashes=1",
@@ -28,6 +29,12 @@ const MIXES: [&str; 10] = [
     "M:a M:d initial=1 stalls=1",
     "M:a M:d M:d initial=1 stalls=1",
     "M:a M:t initial=2 stalls=2",
+    "R:a R:d initial=1",
+    "R:a M:d initial=1 crashes=1",
+    "R:aa R:d M:a crashes=2",
+    "R:d M:d R:a initial=1 crashes=1",
+    "R:t M:a initial=2 crashes=1",
+    "R:a M:d R:d initial=1 stalls=1",
 ];
 
 /// So often here and in the full run.
@@ -52,16 +59,25 @@ fn is_playable(before: &State, action: Action) -> bool {
         // A stamp is changed by renaming, which whoever has the claim would not know of.
         Action::ClaimAges(place) => before.claims[usize::from(place)].owner == NOBODY,
         Action::Step(_, 1) => false,
-        Action::Step(p, _) => match before.peers[usize::from(p)].pc {
-            // The script waits longer than the model, and judges less often.
-            Pc::Gate => !before.lock.is_there || before.lock.is_old,
-            Pc::ObserveToken | Pc::ObserveDir => before.lock.is_there && before.lock.is_old,
-            Pc::Mark => !before.steal.is_there,
-            // It also removes an empty B.claims as it lists it.
-            Pc::List => !before.has_claims_dir || before.count != 0,
-            Pc::PublishCreate => before.owner == Owner::Absent,
-            _ => true,
-        },
+        Action::Step(p, _) => {
+            let me = &before.peers[usize::from(p)];
+            let is_guarded_token =
+                matches!(before.owner, Owner::Token { is_guarded, .. } if is_guarded);
+            let is_dead = me.is_guarded && is_guarded_token;
+            match me.pc {
+                // Both wait longer than the model, and the script judges less often.
+                Pc::Guard => before.guard == NOBODY,
+                Pc::Gate => !before.lock.is_there || before.lock.is_old || is_dead,
+                Pc::ObserveToken | Pc::ObserveDir => {
+                    before.lock.is_there && (before.lock.is_old || is_dead)
+                }
+                Pc::Mark => !before.steal.is_there,
+                Pc::PublishCreate => before.owner == Owner::Absent,
+                // The script also removes an empty B.claims as it lists it.
+                Pc::List => !before.has_claims_dir || before.count != 0,
+                _ => true,
+            }
+        }
         _ => true,
     }
 }
