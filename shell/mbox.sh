@@ -1169,8 +1169,11 @@ __mbox_gather() {
     for __mbox_f in "$__mbox_C"/* "$__mbox_C"/.[!.]*; do
       __mbox_f=${__mbox_f##*/}
       if ! __mbox_claim "$__mbox_f"; then
-        # no match of the glob, or removed by its owner this moment
-        [ -e "$__mbox_C/$__mbox_f" ] || [ -h "$__mbox_C/$__mbox_f" ] || continue
+        if ! [ -e "$__mbox_C/$__mbox_f" ] && ! [ -h "$__mbox_C/$__mbox_f" ]; then
+          # no match of the glob; or removed, or given up, by its owner this moment
+          case $__mbox_f in '*'|'.[!.]*') ;; *) __mbox_any=1 ;; esac
+          continue
+        fi
         __mbox_any=1
         [ -n "$__mbox_told" ] || __mbox_say "left alone: $__mbox_C/$__mbox_f is not a claim; see what it is and move it away"
         continue
