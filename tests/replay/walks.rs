@@ -4,10 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
 
-use crate::common;
+use crate::common::{self, Fixture};
 use crate::faults::Action;
+use crate::goal::{Goal, Place};
 use crate::mixes;
-use crate::party::Manner;
+use crate::party::{Manner, Party};
 use crate::play::play;
 use crate::properties::Property;
 use crate::replays::{NO_READ_BACK, is_possible};
@@ -149,4 +150,26 @@ fn walks() {
         }
     });
     assert_eq!(failed.into_inner().unwrap(), [] as [String; 0]);
+}
+
+/// DRAIN-2: a claim that is given up between the listing of B.claims and the look at it is
+/// no sign that the directory cannot be listed.
+#[test]
+fn given_up_while_listed() {
+    if !is_possible() {
+        return;
+    }
+    let fx = Fixture::new();
+    fx.fill("a", &["x1"]);
+    let script = script::write(fx.dir(), "none", &[]);
+    let drain = ["dash", script.to_str().unwrap(), "drain", "a"];
+    let failing = Party::start(&fx, 1, &drain, true);
+    let party = Party::start(&fx, 2, &drain, false);
+    failing
+        .run(Goal::Writes(&[Place::Stdout]), Manner::Seeking)
+        .unwrap();
+    party.run(Goal::ListsClaims, Manner::Seeking).unwrap();
+    failing.finish().must_be(&[74]);
+    party.finish().must_be(&[0]);
+    assert_eq!(fx.drain("a"), ["x1"]);
 }
