@@ -128,6 +128,8 @@ impl Goal {
             Pc::LookRecords => Goal::Looks(Records),
             Pc::MakeClaims => Goal::Call("mkdir", &[Claims]),
             Pc::ClaimRename => Goal::Call("rename", &[Records, Claim]),
+            // Not made when another has removed it meanwhile.
+            Pc::RemoveEmpty if is_shell && !before.has_claims_dir => Goal::Looks(Claims),
             Pc::RemoveEmpty | Pc::RemoveClaims => Goal::Call("rmdir", &[Claims]),
             Pc::Split | Pc::Read => Goal::ReadsClaim,
             Pc::MakeChosen => Goal::Call("rename", &[Temporary, Claim]),

@@ -1,10 +1,11 @@
+# shellcheck shell=sh
 # A legacy peer (oxtail 0.14) that appends: spec/rationale.md, "Legacy peers".
 # Usage: legacy.sh append MAILBOX BODY --id ID ...
 B=$MBOX_ROOT/mailboxes/$2.jsonl
 D=$B.lock O=$B.lock.owner S=$B.lock.steal
 token=$$.legacy
 
-owner() { obs= had= && [ -f "$O" ] && had=1 && { read -r obs || :; } <"$O"; }
+owner() { obs='' had='' && [ -f "$O" ] && had=1 && { read -r obs || :; } <"$O"; }
 is_old() { mtime=$(stat -c %Y "$1" 2>/dev/null) && [ $(($(date +%s) - mtime)) -gt 30 ]; }
 
 while ! mkdir "$D" 2>/dev/null; do

@@ -1,4 +1,5 @@
-//! Walks through the model as it is, played by the script as it is.
+//! Walks through the model as it is, played by the script and the binary as they are: R is
+//! the binary, M the script.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -54,7 +55,7 @@ impl Dice {
     }
 }
 
-/// Whether the script can do this step just as the model has it.
+/// Whether the code can do this step just as the model has it.
 fn is_playable(before: &State, action: Action) -> bool {
     match action {
         // A stamp is changed by renaming, which whoever has the claim would not know of.
@@ -112,7 +113,7 @@ fn walk(model: &Model, dice: &mut Dice) -> Vec<Moved> {
     path
 }
 
-/// Every call of the model is the next one of the script that another process, or a person,
+/// Every call of the model is the next one of the code that another process, or a person,
 /// could see the effect of.
 #[test]
 fn walks() {
