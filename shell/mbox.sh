@@ -1437,14 +1437,19 @@ __mbox_take() {
   __mbox_got=${__mbox_needs#* } __mbox_needs=${__mbox_needs% *}
   case $__mbox_got in
     100|102)
-      [ "$__mbox_picking" = many ] || return 1
-      if [ -n "$__mbox_needs" ]; then                                # DRAINV-3
-        __mbox_fail 1 "the first record of $__mbox_B needs --max-bytes $__mbox_needs; nothing was handed over"
-        return
-      fi
-      if [ "$__mbox_got" = 100 ]; then
-        [ -s "$__mbox_B" ] || __mbox_say "nothing handed over: the mail of $__mbox_B is in the hands of another reader"
-        return 0
+      set -- "$__mbox_C"/*
+      # Else the glob could not read the directory, or it is just being made:
+      # under the lock that is told apart.
+      if [ -e "$1" ] || ! [ -d "$__mbox_C" ]; then
+        [ "$__mbox_picking" = many ] || return 1
+        if [ -n "$__mbox_needs" ]; then                              # DRAINV-3
+          __mbox_fail 1 "the first record of $__mbox_B needs --max-bytes $__mbox_needs; nothing was handed over"
+          return
+        fi
+        if [ "$__mbox_got" = 100 ]; then
+          [ -s "$__mbox_B" ] || __mbox_say "nothing handed over: the mail of $__mbox_B is in the hands of another reader"
+          return 0
+        fi
       fi
       ;;
   esac
@@ -1958,7 +1963,9 @@ __mbox_spare_files() {
     __mbox_nest_files 2>/dev/null
   fi
 }
-__mbox_nest_files() { { { { { :; } </dev/null; } </dev/null; } </dev/null; } 3<&0 4<&0 5<&0; }
+__mbox_nest_files() {
+  { { { { { { { :; } </dev/null; } </dev/null; } </dev/null; } </dev/null; } </dev/null; } </dev/null; } 3<&0 4<&0 5<&0
+}
 # CLI-6: from here on a signal is noted, the step in hand finished, and we die
 # of it at the end. Before, only stdin is read and there is nothing to undo.
 __mbox_arm() {
