@@ -639,14 +639,14 @@ __mbox_locate() {
 # What is not seen may be there, where a directory on the way cannot be searched.
 __mbox_searchable() {
   __mbox_x=$__mbox_B
-  while
+  while :; do
     case $__mbox_x in
       /*/*|[!/]*/*) __mbox_x=${__mbox_x%/*} ;;
-      /*) __mbox_x=/ ;;
-      *) __mbox_x=. ;;
+      /*) __mbox_x=/; break ;;
+      *) __mbox_x=.; break ;;
     esac
-    ! [ -e "$__mbox_x" ]
-  do :; done
+    [ ! -e "$__mbox_x" ] || break
+  done
   ! [ -d "$__mbox_x" ] || [ -x "$__mbox_x" ] ||
     __mbox_fail 77 "cannot look for $__mbox_B: no permission to search $__mbox_x; see who owns it"
 }
