@@ -57,10 +57,6 @@ impl State {
     pub(crate) fn is_stale(&self) -> bool {
         matches!(self, State::Held { age, .. } if *age > STALE)
     }
-
-    fn is_free(&self) -> bool {
-        matches!(self, State::Free)
-    }
 }
 
 impl Lock {
@@ -116,31 +112,51 @@ impl Lock {
     /// ACQ-1, ACQ-2: the guard, or `None` to go on without it.
     fn take_guard(&self, deadline: &Deadline, signals: &Deferred) -> Result<Option<File>> {
         let file = fs::open_guard(&self.guard).map_err(|e| self.failed(&self.guard, e))?;
-        let patience = Deadline::after(PATIENCE);
         let mut backoff = Backoff::new(BACKOFF);
+        let mut idle: Option<(Idle, Deadline)> = None;
+        let mut is_first = true;
         loop {
             match guard::try_lock(&file).map_err(|e| self.failed(&self.guard, e))? {
                 Flock::Held => return Ok(Some(file)),
                 Flock::Unsupported => return Ok(None),
                 Flock::Contended => {}
             }
-            // A holder of the guard that is frozen must not wedge anybody. One that is just
-            // clearing an old lock lets go of it within the patience.
-            let state = self.state()?;
-            let is_frozen = state.is_stale() || (state.is_free() && deadline.has_passed());
-            if is_frozen && patience.has_passed() {
-                return Ok(None);
+            // A holder of the guard that is frozen must not wedge anybody. One that runs
+            // changes D or S within the patience, or lets go.
+            let is_late = deadline.has_passed();
+            let found = self.idle()?;
+            let is_as_before = found == idle.as_ref().map(|(before, _)| *before);
+            if !is_as_before {
+                idle = found.map(|found| (found, Deadline::after(PATIENCE)));
             }
-            if deadline.has_passed() && !is_frozen {
-                return Err(self.busy());
+            match &idle {
+                Some((found, patience)) if patience.has_passed() && found.is_frozen(is_late) => {
+                    return Ok(None);
+                }
+                Some(_) if is_as_before || is_first || !is_late => {}
+                _ if is_late => return Err(self.busy()),
+                _ => {}
             }
-            let until = if deadline.has_passed() {
-                &patience
-            } else {
-                deadline
+            is_first = false;
+            let until = match &idle {
+                Some((_, patience)) if is_late => patience,
+                _ => deadline,
             };
             backoff.wait(until, signals);
         }
+    }
+
+    /// What a peer that waits at the guard finds; `None` while a young D or S says that
+    /// somebody is at work.
+    fn idle(&self) -> Result<Option<Idle>> {
+        let lock = self.read_dir()?;
+        let mark = fs::lstat(&self.steal).map_err(|e| self.failed(&self.steal, e))?;
+        let is_young = lock.as_ref().is_some_and(|(_, age)| *age <= STALE)
+            || mark.as_ref().is_some_and(|meta| age(meta) <= STALE);
+        Ok((!is_young).then(|| Idle {
+            lock: lock.map(|(id, _)| id),
+            mark: mark.as_ref().map(Identity::of),
+        }))
     }
 
     /// ACQ-4: makes the owner file hold the token; `None` when there is one already.
@@ -298,6 +314,20 @@ const OP: &str = "lock";
 fn age(meta: &std::fs::Metadata) -> std::time::Duration {
     // A filesystem without mtime reads as 1970, which is old.
     clock::distance_from_now(meta.modified().unwrap_or(std::time::UNIX_EPOCH))
+}
+
+/// D and S at one moment, each old or not there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Idle {
+    lock: Option<Identity>,
+    mark: Option<Identity>,
+}
+
+impl Idle {
+    /// Found for as long as the patience, it shows a frozen holder of the guard (ACQ-2).
+    fn is_frozen(&self, is_late: bool) -> bool {
+        self.lock.is_some() || is_late
+    }
 }
 
 #[derive(PartialEq, Eq)]

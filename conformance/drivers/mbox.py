@@ -456,7 +456,7 @@ class Lock:
 
     def take_guard(self, pause):                                       # ACQ-1
         fd = open_file(self.box.guard, os.O_RDWR | os.O_CREAT)
-        patience = Pause(PATIENCE)
+        before, patience, first = None, None, True
         try:
             while True:
                 had = flock_now(fd)
@@ -464,16 +464,29 @@ class Lock:
                     self.guard = fd
                 if had or had is None:
                     return
-                st = lstat(self.box.lock)                              # ACQ-2
-                frozen = age_of(st) > STALE if st is not None else pause.over()
-                if frozen and patience.over():
+                late, idle = pause.over(), self.idle()                 # ACQ-2
+                same = idle == before
+                if not same:
+                    before, patience = idle, Pause(PATIENCE)
+                if idle is None:
+                    if late:
+                        self.busy()
+                elif patience.over() and (idle[0] is not None or late):
                     return
-                if pause.over() and not frozen:
+                elif late and not (same or first):
                     self.busy()
-                (patience if pause.over() else pause).wait()
+                first = False
+                (patience if late else pause).wait()
         finally:
             if self.guard is None:
                 os.close(fd)
+
+    def idle(self):
+        """What D and S are, or None while one of them is young."""
+        seen = [lstat(self.box.lock), lstat(self.box.steal)]
+        if any(st is not None and age_of(st) <= STALE for st in seen):
+            return None
+        return [st and (st.st_ino, st.st_mtime_ns) for st in seen]
 
     def gate(self, pause):                                             # ACQ-3
         while True:

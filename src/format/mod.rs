@@ -31,7 +31,7 @@ pub(crate) const BACKOFF: (Duration, Duration) =
 /// Age from which a lock that is cleared may have been seen stale by others (REC-6).
 pub(crate) const NEARLY_STALE: Duration = Duration::from_secs(25);
 
-/// How long a peer waits at the guard before it takes its holder for frozen (ACQ-2).
+/// How long nothing changes before a peer at the guard takes its holder for frozen (ACQ-2).
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often a long-lived holder renews the lock directory (ACQ-7).

@@ -13,7 +13,7 @@ use nix::fcntl::OFlag;
 
 /// What tells one lock directory from the next at the same path. The inode alone
 /// does not: filesystems hand out the same number again at once.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     inode: u64,
     mtime: (i64, i64),

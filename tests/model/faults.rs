@@ -1,6 +1,6 @@
 //! Crashes, stalls, and the passing of time.
 
-use crate::rules::Model;
+use crate::rules::{Model, Next};
 use crate::state::*;
 
 /// What happens next.
@@ -17,15 +17,28 @@ pub enum Action {
 }
 
 impl Action {
+    /// Everything that can happen, in the order in which it is tried.
+    pub fn all() -> impl Iterator<Item = Action> {
+        let peers = 0..PEERS as u8;
+        let ages = [Action::LockAges, Action::MarkAges].into_iter();
+        let claims = (0..CLAIMS as u8).map(Action::ClaimAges);
+        let faults = |p| [Action::Resume(p), Action::Stall(p), Action::Crash(p)];
+        let steps = |p| [Action::Step(p, 0), Action::Step(p, 1)];
+        let processes = peers.clone().flat_map(faults);
+        let peers = peers.flat_map(steps);
+        ages.chain(claims).chain(processes).chain(peers)
+    }
+
+    /// A number under 32.
     pub fn code(self) -> u8 {
         match self {
             Action::Step(p, choice) => p * 2 + choice,
+            Action::LockAges => 6,
+            Action::MarkAges => 7,
+            Action::ClaimAges(place) => 8 + place,
             Action::Crash(p) => 16 + p,
-            Action::Stall(p) => 24 + p,
-            Action::Resume(p) => 32 + p,
-            Action::LockAges => 40,
-            Action::MarkAges => 41,
-            Action::ClaimAges(place) => 48 + place,
+            Action::Stall(p) => 19 + p,
+            Action::Resume(p) => 22 + p,
         }
     }
 }
@@ -43,9 +56,6 @@ impl Model {
     pub fn crash(&self, state: &State, p: usize) -> State {
         let mut n = *state;
         self.finish(&mut n, p);
-        if n.peers[p].pc == Pc::Done {
-            n.peers[p].life = Life::Dead;
-        }
         self.settle_down(&mut n, p);
         n.normalise();
         n
@@ -74,12 +84,17 @@ impl Model {
     pub fn lock_may_age(&self, state: &State) -> bool {
         state.lock.is_there
             && !state.lock.is_old
-            && is_stalled(state, state.lock.maker)
+            && self.lock_maker_is_away(state)
             && !state.peers.iter().any(|peer| self.clears_at_once(peer))
     }
 
+    /// Whoever made D is no more, or stands still.
+    pub fn lock_maker_is_away(&self, state: &State) -> bool {
+        is_stalled(state, state.lock.maker)
+    }
+
     /// It found D under 25 s old, and needs less than 5 s to remove it.
-    fn clears_at_once(&self, peer: &Process) -> bool {
+    pub fn clears_at_once(&self, peer: &Process) -> bool {
         matches!(peer.pc, Pc::ClearToken | Pc::ClearDir)
             && peer.life == Life::Runs
             && peer.kind != Kind::Legacy
@@ -94,7 +109,7 @@ impl Model {
 
     pub fn claim_may_age(&self, state: &State, place: usize) -> bool {
         let claim = &state.claims[place];
-        if claim.age == 2 {
+        if place >= usize::from(state.count) || claim.age == oldest(claim) {
             return false;
         }
         is_stalled(state, claim.owner)
@@ -120,7 +135,11 @@ impl Model {
 
     pub fn age_claim(&self, state: &State, place: usize) -> State {
         let mut n = *state;
-        n.claims[place].age += 1;
+        // Between 30 s and 300 s a claim with guard is what it was before, but to a slow reader.
+        n.claims[place].age = match oldest(&n.claims[place]) {
+            2 if self.mix.is_slow => n.claims[place].age + 1,
+            oldest => oldest,
+        };
         n.normalise();
         n
     }
@@ -135,56 +154,76 @@ impl Model {
         }
         for place in 0..usize::from(state.count) {
             if is_stalled(state, state.claims[place].owner) {
-                state.claims[place].age = 2;
+                state.claims[place].age = oldest(&state.claims[place]);
             }
         }
         state.normalise();
     }
 
-    /// Calls `each` with everything that can happen next.
-    pub fn successors(&self, state: &State, each: &mut dyn FnMut(Action, crate::rules::Next)) {
-        let mut quiet = |action, state| {
+    /// What comes of an action; `None` when it cannot happen.
+    pub fn act(&self, state: &State, action: Action) -> Option<Next> {
+        let quiet = |is_possible: bool, state: &dyn Fn() -> State| {
             let broke = None;
-            each(action, crate::rules::Next { state, broke });
+            is_possible.then(|| Next {
+                state: state(),
+                broke,
+            })
         };
-        if self.lock_may_age(state) {
-            quiet(Action::LockAges, self.age_lock(state));
-        }
-        if self.mark_may_age(state) {
-            quiet(Action::MarkAges, self.age_mark(state));
-        }
-        for place in 0..usize::from(state.count) {
-            if self.claim_may_age(state, place) {
-                quiet(Action::ClaimAges(place as u8), self.age_claim(state, place));
+        match action {
+            Action::Step(p, choice) => {
+                let p = usize::from(p);
+                let is_running = state.peers[p].life == Life::Runs;
+                is_running.then(|| self.step(state, p, choice)).flatten()
             }
-        }
-        for p in 0..PEERS {
-            let peer = &state.peers[p];
-            if peer.pc == Pc::Done {
-                continue;
+            Action::LockAges => quiet(self.lock_may_age(state), &|| self.age_lock(state)),
+            Action::MarkAges => quiet(self.mark_may_age(state), &|| self.age_mark(state)),
+            Action::ClaimAges(place) => {
+                let place = usize::from(place);
+                let may_age = self.claim_may_age(state, place);
+                quiet(may_age, &|| self.age_claim(state, place))
             }
-            if peer.life == Life::Stalled {
-                quiet(Action::Resume(p as u8), self.resume(state, p));
-            } else if peer.pc != Pc::Start && state.stalls < self.mix.stalls {
-                let mut n = self.stall(state, p);
-                n.stalls += 1;
-                quiet(Action::Stall(p as u8), n);
+            Action::Crash(p) => {
+                let p = usize::from(p);
+                let may_die = is_at_work(state, p) && state.crashes < self.mix.crashes;
+                quiet(may_die, &|| State {
+                    crashes: state.crashes + 1,
+                    ..self.crash(state, p)
+                })
             }
-            if peer.pc != Pc::Start && state.crashes < self.mix.crashes {
-                let mut n = self.crash(state, p);
-                n.crashes += 1;
-                quiet(Action::Crash(p as u8), n);
+            Action::Stall(p) => {
+                let p = usize::from(p);
+                let is_running = state.peers[p].life == Life::Runs;
+                let may_stall =
+                    is_running && is_at_work(state, p) && state.stalls < self.mix.stalls;
+                quiet(may_stall, &|| State {
+                    stalls: state.stalls + 1,
+                    ..self.stall(state, p)
+                })
             }
-        }
-        for p in 0..PEERS {
-            if state.peers[p].life != Life::Runs {
-                continue;
-            }
-            for choice in 0..2 {
-                if let Some(next) = self.step(state, p, choice) {
-                    each(Action::Step(p as u8, choice), next);
-                }
+            Action::Resume(p) => {
+                let p = usize::from(p);
+                let is_stalled = state.peers[p].life == Life::Stalled;
+                quiet(is_stalled, &|| self.resume(state, p))
             }
         }
     }
+
+    /// Calls `each` with everything that can happen next.
+    pub fn successors(&self, state: &State, each: &mut dyn FnMut(Action, Next)) {
+        for action in Action::all() {
+            if let Some(next) = self.act(state, action) {
+                each(action, next);
+            }
+        }
+    }
+}
+
+/// A process that has begun and not ended: it has something to lose.
+pub fn is_at_work(state: &State, p: usize) -> bool {
+    !matches!(state.peers[p].pc, Pc::Start | Pc::Done)
+}
+
+/// The age above which a claim is anybody's: over 30 s, with guard over 300 s.
+fn oldest(claim: &Claim) -> u8 {
+    if claim.is_guarded { 2 } else { 1 }
 }

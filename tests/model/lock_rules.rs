@@ -212,16 +212,20 @@ impl Model {
         !WITHOUT.iter().any(|&mutation| self.is(mutation))
     }
 
-    /// ACQ-2: it has waited a second, and D is old; or the deadline is over, and D absent.
+    /// ACQ-2: for a second D has been old, or absent and the deadline is over by now, and
+    /// nobody has marked.
     fn may_go_on_without_guard(&self, n: &State) -> bool {
         let holder = &n.peers[usize::from(n.guard)];
-        let is_over = holder.life == Life::Stalled || self.mix.is_hasty;
-        let may_go_on = if n.lock.is_there {
-            n.lock.is_old && (is_over || self.is(Mutation::NoPatience))
-        } else {
-            is_over
-        };
-        may_go_on && !self.is(Mutation::NoGoingOn)
+        let mut is_over = holder.life == Life::Stalled || self.mix.is_hasty;
+        let mut is_idle = !n.lock.is_there || n.lock.is_old;
+        if n.lock.is_there && self.is(Mutation::NoPatience) {
+            is_over = true;
+        } else if n.steal.is_there && !n.steal.is_old {
+            // A holder that runs waits for it to get old.
+            is_over |= self.is(Mutation::NoLookAtMark);
+            is_idle &= self.is(Mutation::NoLookAtMark);
+        }
+        is_idle && is_over && !self.is(Mutation::NoGoingOn)
     }
 
     pub fn observe_token(&self, n: &mut State, p: usize) {

@@ -12,19 +12,18 @@ mod plan;
 mod process;
 mod properties;
 mod reader_rules;
+mod reduction;
 mod rules;
 mod search;
 mod state;
 mod take_rules;
+mod tasks;
 mod trace;
 
 use std::process::ExitCode;
 
-use mutations::{Case, MUTATIONS, Mutation};
-use properties::{ALL, Property};
-use rules::Model;
-use search::{Limits, Report, search};
-use state::Pc;
+use mutations::{Case, MUTATIONS};
+use tasks::{Setting, Sum, Task};
 
 #[derive(Default)]
 struct Args {
@@ -67,20 +66,16 @@ fn main() -> ExitCode {
     if args.is_other_test {
         return ExitCode::SUCCESS;
     }
-    let mut run = Run {
-        traces: args.traces,
-        ..Run::default()
-    };
     let done = if args.mixes.is_empty() && args.mutation.is_none() {
-        run.everything()
+        everything(args.traces)
     } else {
-        run.chosen(&args)
+        chosen(&args)
     };
     match done {
-        Ok(()) if run.failures.is_empty() => ExitCode::SUCCESS,
-        Ok(()) => {
+        Ok(failures) if failures.is_empty() => ExitCode::SUCCESS,
+        Ok(failures) => {
             println!("\nfailed:");
-            for failure in &run.failures {
+            for failure in &failures {
                 println!("  {failure}");
             }
             ExitCode::FAILURE
@@ -92,169 +87,59 @@ fn main() -> ExitCode {
     }
 }
 
-/// How many states a mix may have by day and by night.
-const DAY: usize = 20_000_000;
-const NIGHT: usize = 120_000_000;
+/// Everything the setting asks for; what failed.
+fn everything(traces: bool) -> Result<Vec<String>, String> {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| value == "1");
+    let is_night = is_set("MBOX_TEST_NIGHT");
+    let is_full = is_night || is_set("MBOX_TEST_FULL");
+    let setting = Setting { is_night, traces };
+    let mut sum = Sum::default();
 
-#[derive(Default)]
-struct Run {
-    traces: bool,
-    is_night: bool,
-    failures: Vec<String>,
-    /// A bit for each kind of call that was made.
-    calls: u64,
-    states: usize,
+    println!("mixes of our own peers: nothing may break");
+    let mut mixes: Vec<String> = plan::DEFAULT.iter().map(ToString::to_string).collect();
+    if is_full {
+        mixes.extend(plan::FULL.iter().map(ToString::to_string));
+    }
+    if is_night {
+        mixes.extend(plan::night());
+    }
+    let tasks: Vec<Task> = mixes.iter().map(|mix| Task::Hold(mix)).collect();
+    sum.add(&tasks, setting)?;
+
+    println!("\nmutations: each must break what is named");
+    let tasks: Vec<Task> = MUTATIONS.iter().map(Task::Break).collect();
+    sum.add(&tasks, setting)?;
+
+    println!("\nmixes with legacy peers: what breaks");
+    let rows = plan::LEGACY.iter().filter(|row| is_full || !row.is_large);
+    let tasks: Vec<Task> = rows.map(Task::Legacy).collect();
+    sum.add(&tasks, setting)?;
+
+    if is_full {
+        println!("\nevery order of the same things: the same breaks");
+        let mixes = plan::WHOLE.iter().map(|mix| Task::Same(mix, None));
+        let mutations = MUTATIONS.iter().filter(|case| plan::is_compared(case));
+        let mutations = mutations.map(|case| Task::Same(case.mix, Some(case.mutation)));
+        let tasks: Vec<Task> = mixes.chain(mutations).collect();
+        sum.add(&tasks, setting)?;
+    }
+    println!("\n{} states in all", sum.states);
+    Ok(sum.failures())
 }
 
-impl Run {
-    fn everything(&mut self) -> Result<(), String> {
-        let is_set = |name| std::env::var_os(name).is_some_and(|value| value == "1");
-        self.is_night = is_set("MBOX_TEST_NIGHT");
-        let is_full = self.is_night || is_set("MBOX_TEST_FULL");
-        println!("mixes of our own peers: nothing may break");
-        for mix in plan::DEFAULT {
-            self.must_hold(mix)?;
-        }
-        if is_full {
-            for mix in plan::FULL {
-                self.must_hold(mix)?;
-            }
-        }
-        if self.is_night {
-            for mix in plan::night() {
-                self.must_hold(&mix)?;
-            }
-        }
-        println!("\nmutations: each must break what is named");
-        for case in MUTATIONS {
-            self.must_break(case)?;
-        }
-        println!("\nmixes with legacy peers: what breaks");
-        for row in plan::LEGACY {
-            if is_full || !row.is_large {
-                self.legacy(row)?;
-            }
-        }
-        self.must_have_made_every_call();
-        println!("\n{} states in all", self.states);
-        Ok(())
+/// What was asked for on the command line.
+fn chosen(args: &Args) -> Result<Vec<String>, String> {
+    let setting = Setting {
+        is_night: true,
+        traces: args.traces,
+    };
+    let mutation = args.mutation.map(|case| case.mutation);
+    let mut tasks: Vec<Task> = Vec::new();
+    if let (Some(case), []) = (args.mutation, args.mixes.as_slice()) {
+        tasks.push(Task::Break(case));
     }
-
-    /// What was asked for on the command line.
-    fn chosen(&mut self, args: &Args) -> Result<(), String> {
-        self.is_night = true;
-        let mutation = args.mutation.map(|case| case.mutation);
-        if let (Some(case), []) = (args.mutation, args.mixes.as_slice()) {
-            let report = self.search(case.mix, mutation, case.breaks, true)?;
-            self.print(case.mix, &report);
-        }
-        for mix in &args.mixes {
-            let report = self.search(mix, mutation, &ALL, false)?;
-            self.print(mix, &report);
-        }
-        Ok(())
-    }
-
-    fn search(
-        &mut self,
-        mix: &str,
-        mutation: Option<Mutation>,
-        watch: &[Property],
-        is_first: bool,
-    ) -> Result<Report, String> {
-        let model = Model {
-            mix: mixes::parse(mix)?,
-            mutation,
-        };
-        let states = if self.is_night { NIGHT } else { DAY };
-        let report = search(&model, watch, Limits { states, is_first });
-        self.calls |= report.calls;
-        self.states += report.states;
-        Ok(report)
-    }
-
-    fn print(&self, name: &str, report: &Report) {
-        let found: Vec<String> = report
-            .found
-            .iter()
-            .map(|found| format!("{} in {} steps", found.property.name(), found.steps))
-            .collect();
-        let mut outcome = found.join(", ");
-        if outcome.is_empty() {
-            outcome = "holds".into();
-        }
-        if report.is_capped {
-            outcome += ", NOT EXHAUSTED";
-        }
-        println!(
-            "  {name:<52} {:>10} states {:>4} deep {:>8.2} s  {outcome}",
-            report.states,
-            report.depth,
-            report.time.as_secs_f64()
-        );
-        if self.traces {
-            for found in &report.found {
-                println!("    {}:", found.property.name());
-                trace::print(found);
-            }
-        }
-    }
-
-    fn must_hold(&mut self, mix: &str) -> Result<(), String> {
-        let report = self.search(mix, None, &ALL, false)?;
-        self.print(mix, &report);
-        for found in &report.found {
-            let what = format!("{mix}: {}", found.property.name());
-            self.failures.push(what.clone());
-            if !self.traces {
-                println!("    {what}");
-                trace::print(found);
-            }
-        }
-        if report.is_capped && !self.is_night {
-            self.failures.push(format!("{mix}: too many states"));
-        }
-        Ok(())
-    }
-
-    fn must_break(&mut self, case: &Case) -> Result<(), String> {
-        let report = self.search(case.mix, Some(case.mutation), case.breaks, true)?;
-        self.print(&format!("{:<24}{}", case.name, case.mix), &report);
-        for property in case.breaks {
-            if report.found.iter().all(|found| found.property != *property) {
-                self.failures.push(format!(
-                    "{}, against {} ({}): not {}",
-                    case.name,
-                    case.against,
-                    case.what,
-                    property.name()
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn legacy(&mut self, row: &plan::Row) -> Result<(), String> {
-        let report = self.search(row.mix, None, &ALL, false)?;
-        println!("  {}", row.about);
-        self.print(row.mix, &report);
-        for property in ALL {
-            let is_found = report.found.iter().any(|found| found.property == property);
-            if is_found != row.breaks.contains(&property) {
-                let what = property.name();
-                self.failures
-                    .push(format!("{}: {what} is not as the table says", row.about));
-            }
-        }
-        Ok(())
-    }
-
-    /// A rule that is never used proves nothing.
-    fn must_have_made_every_call(&mut self) {
-        for pc in Pc::CALLS {
-            if self.calls >> *pc as u64 & 1 == 0 {
-                self.failures.push(format!("{pc:?} was never called"));
-            }
-        }
-    }
+    tasks.extend(args.mixes.iter().map(|mix| Task::Look(mix, mutation)));
+    let mut sum = Sum::default();
+    sum.add(&tasks, setting)?;
+    Ok(Vec::new())
 }

@@ -2,10 +2,11 @@
 //!
 //! A word for each process, its kind (R, M, L) and its jobs: a append, d drain, f drain
 //! that fails and gives up, t bounded drain of one, k take of the last, g bounded drain
-//! that fails and gives up, n take that finds nothing any more. Then options: `crashes=N`, `stalls=N`, `initial=N` messages
-//! in B, `exclusive=N` crashes through which one holder is demanded, `slow` guarded
-//! readers, `full`: a token may not be published for want of space, `patient`: waiting at the guard
-//! is over only beside a frozen holder.
+//! that fails and gives up, n take that finds nothing any more. Then options:
+//! `crashes=N`, `stalls=N`, `initial=N` messages in B, `exclusive=N` crashes through which
+//! one holder is demanded, `slow` guarded readers, `full`: a token may not be published for
+//! want of space, `patient`: waiting at the guard is over only beside a frozen holder,
+//! `whole`: every order of the same things is gone into.
 
 use crate::rules::Mix;
 use crate::state::{Job, Kind, PEERS};
@@ -21,6 +22,7 @@ pub fn parse(text: &str) -> Result<Mix, String> {
         is_ordered: false,
         is_hasty: true,
         is_full: false,
+        is_whole: false,
     };
     for word in text.split_whitespace() {
         let number = |value: &str, most: u8| match value.parse() {
@@ -30,6 +32,7 @@ pub fn parse(text: &str) -> Result<Mix, String> {
         match word.split_once(['=', ':']) {
             None if word == "slow" => mix.is_slow = true,
             None if word == "full" => mix.is_full = true,
+            None if word == "whole" => mix.is_whole = true,
             None if word == "patient" => mix.is_hasty = false,
             Some(("crashes", value)) => mix.crashes = number(value, 3)?,
             Some(("stalls", value)) => mix.stalls = number(value, 2)?,

@@ -35,6 +35,7 @@ pub enum Mutation {
     SettleByJudge,
     SettleOver30,
     NoPatience,
+    NoLookAtMark,
 }
 
 pub struct Case {
@@ -288,7 +289,15 @@ pub const MUTATIONS: &[Case] = &[
         name: "no-patience",
         what: "go on without the guard as soon as D is over 30 s old",
         against: "ACQ-2",
-        mix: "R:aa R:aa R:a crashes=2 patient exclusive=2",
+        mix: "R:aa R:aa R:a crashes=2 patient exclusive=3",
+        breaks: &[Property::TwoHolders],
+    },
+    Case {
+        mutation: Mutation::NoLookAtMark,
+        name: "no-look-at-mark",
+        what: "go on without the guard beside one who waits for S to get old",
+        against: "ACQ-2",
+        mix: "R:aa R:aa R:aa crashes=3 patient exclusive=3",
         breaks: &[Property::TwoHolders],
     },
 ];

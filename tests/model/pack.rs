@@ -10,7 +10,7 @@ impl State {
     pub fn normalise(&mut self) {
         let at = |peers: &[Process; PEERS], maker: u8, what: fn(Pc) -> bool| {
             let peer = peers.get(usize::from(maker))?;
-            (peer.life != Life::Dead && what(peer.pc)).then_some(maker)
+            what(peer.pc).then_some(maker)
         };
         let lock = &mut self.lock;
         if lock.is_old || at(&self.peers, lock.maker, Pc::is_in_lock).is_none() {
@@ -34,10 +34,10 @@ impl State {
             .enumerate()
         {
             let owner = self.peers.get(usize::from(claim.owner));
-            let is_at_it = owner.is_some_and(|owner| {
-                owner.life != Life::Dead && (owner.held | owner.chosen) >> place & 1 == 1
-            });
-            if claim.age == 2 || !is_at_it {
+            let is_at_it = owner.is_some_and(|owner| (owner.held | owner.chosen) >> place & 1 == 1);
+            let is_guarded = claim.is_guarded;
+            claim.age = claim.age.min(1 + u8::from(is_guarded)); // one that was given up
+            if claim.age > u8::from(is_guarded) || !is_at_it {
                 claim.owner = NOBODY;
             }
             births |= 1 << claim.birth;

@@ -1,5 +1,6 @@
 //! Which mixes each setting searches.
 
+use crate::mutations::Case;
 use crate::properties::Property;
 
 /// About 20 s of one core without optimisation, with the mutations.
@@ -23,6 +24,7 @@ pub const DEFAULT: &[&str] = &[
     "M:f R:d M:a crashes=1 initial=1",
     "M:aa M:a M:a crashes=3",
     "R:ad R:da crashes=3",
+    "R:aa R:aa R:aa crashes=3 patient exclusive=3",
     // Stalls.
     "R:a R:d stalls=2 crashes=1 initial=1",
     "M:a M:t stalls=2 initial=2",
@@ -44,8 +46,25 @@ pub const FULL: &[&str] = &[
     "M:a M:t stalls=2 crashes=1 initial=2",
     "M:a M:d M:d stalls=2 initial=1",
     "R:a M:t R:d stalls=1 crashes=1 initial=1",
-    "R:aa R:aa R:a crashes=2 patient exclusive=2",
+    "R:ad R:ad R:ad crashes=3 initial=1 patient exclusive=3",
+    "R:a R:a R:d crashes=3 stalls=2 initial=1",
+    "R:a M:a M:d crashes=3 stalls=2 initial=1",
+    "M:a M:a M:d crashes=3 stalls=2 initial=1",
 ];
+
+/// Searched in every order of the same things too.
+pub const WHOLE: &[&str] = &[
+    "M:a M:d M:d stalls=1 initial=1",
+    "R:a R:d stalls=2 crashes=1 initial=1",
+    "M:a M:t stalls=2 crashes=1 initial=2",
+    "R:t M:d R:a crashes=1 initial=2",
+    "M:ad M:a crashes=2 stalls=1 initial=1",
+];
+
+/// The mutations searched in every order too: all but those whose mixes are large.
+pub fn is_compared(case: &Case) -> bool {
+    !case.mix.contains("patient")
+}
 
 /// Every mix of three peers with and without guard over these jobs.
 pub fn night() -> Vec<String> {

@@ -45,7 +45,6 @@ impl Job {
 pub enum Life {
     Runs,
     Stalled,
-    Dead,
 }
 
 /// The system call a process makes next.

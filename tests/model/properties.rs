@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::faults::Action;
+use crate::faults::{Action, is_at_work};
 use crate::rules::Model;
 use crate::search::{Moved, fingerprint};
 use crate::state::*;
@@ -120,27 +120,14 @@ impl Checks {
                 return Some(Property::Slow);
             }
         }
-        // Whatever happens: everybody who runs dies now, stalled processes stay as they are;
-        // and everybody dies.
-        let (mut left, mut is_stalled) = (*state, false);
-        for p in 0..PEERS {
-            match left.peers[p].life {
-                _ if left.peers[p].pc == Pc::Done => {}
-                Life::Runs => left = model.kill(&left, p),
-                Life::Stalled => is_stalled = true,
-                Life::Dead => {}
+        for still in frozen(model, state) {
+            let left = left_by(model, state, still, &mut |_, _, _| {});
+            let broke = self.leftover(model, left, watch);
+            if broke.is_some() {
+                return broke;
             }
         }
-        let mut broke = self.leftover(model, left, watch);
-        if is_stalled && broke.is_none() {
-            for p in 0..PEERS {
-                if left.peers[p].life == Life::Stalled {
-                    left = model.kill(&left, p);
-                }
-            }
-            broke = self.leftover(model, left, watch);
-        }
-        broke
+        None
     }
 
     fn leftover(&mut self, model: &Model, mut left: State, watch: &[Property]) -> Option<Property> {
@@ -162,6 +149,50 @@ impl Checks {
         }
         None
     }
+}
+
+/// Whatever happens: some stand still from here on, with those who do already, and the
+/// others die; and everybody dies. A bit for each who stands still.
+fn frozen(model: &Model, state: &State) -> impl Iterator<Item = u8> {
+    let (mut stalled, mut running) = (0u8, 0u8);
+    for (p, peer) in state.peers.iter().enumerate() {
+        match peer.life {
+            Life::Stalled => stalled |= 1 << p,
+            Life::Runs if is_at_work(state, p) => running |= 1 << p,
+            Life::Runs => {}
+        }
+    }
+    let more = match model.mix.is_whole {
+        true => 0, // those are states of their own
+        false => model.mix.stalls - state.stalls,
+    };
+    let some = move |&still: &u8| still & !running == 0 && still.count_ones() <= u32::from(more);
+    let rows = (0..1 << PEERS)
+        .filter(some)
+        .map(move |still| still | stalled);
+    rows.chain((stalled != 0).then_some(0))
+}
+
+/// What there is when all are dead but those who stand still.
+fn left_by(
+    model: &Model,
+    state: &State,
+    still: u8,
+    each: &mut dyn FnMut(Action, &State, &State),
+) -> State {
+    let mut left = *state;
+    for p in 0..PEERS {
+        let is_still = still >> p & 1 == 1;
+        let (action, after) = match left.peers[p].life {
+            _ if left.peers[p].pc == Pc::Done => continue,
+            _ if !is_still => (Action::Crash(p as u8), model.kill(&left, p)),
+            Life::Runs => (Action::Stall(p as u8), model.stall(&left, p)),
+            Life::Stalled => continue,
+        };
+        each(action, &left, &after);
+        left = after;
+    }
+    left
 }
 
 fn is_calm_end(state: &State) -> bool {
@@ -240,21 +271,15 @@ fn fresh(
 /// that one does not get through; empty when all do.
 pub fn explain(model: &Model, state: &State) -> Vec<Moved> {
     const PLAIN: usize = 60;
-    let mut path = Vec::new();
-    let mut left = *state;
-    for is_everybody in [false, true] {
-        for p in 0..PEERS {
-            let peer = &left.peers[p];
-            if peer.pc != Pc::Done && (is_everybody || peer.life == Life::Runs) {
-                let after = model.kill(&left, p);
-                path.push(Moved {
-                    action: Action::Crash(p as u8),
-                    before: left,
-                    after,
-                });
-                left = after;
-            }
-        }
+    for still in frozen(model, state) {
+        let mut path = Vec::new();
+        let left = left_by(model, state, still, &mut |action, &before, &after| {
+            path.push(Moved {
+                action,
+                before,
+                after,
+            });
+        });
         for row in FRESH {
             if gets_through(model, left, row) == Some(false) {
                 let mut state = left;

@@ -26,6 +26,8 @@ pub struct Mix {
     pub is_hasty: bool,
     /// The disk may be full when a token is published (ACQ-5).
     pub is_full: bool,
+    /// Every order of the same things is gone into.
+    pub is_whole: bool,
 }
 
 pub struct Model {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::faults::Action;
 use crate::properties::{Checks, Property, explain};
+use crate::reduction::Move;
 use crate::rules::{Mix, Model};
 use crate::state::*;
 
@@ -41,10 +42,10 @@ pub struct Moved {
     pub after: State,
 }
 
-/// How a state was reached: 88 bits of its fingerprint, the action, the state before.
+/// How a state was reached: 88 bits of its fingerprint, the move, the state before.
 struct Entry {
     low: u64,
-    high_and_action: u32,
+    high_and_move: u32,
     parent: u32,
 }
 
@@ -78,7 +79,7 @@ impl Seen {
     }
 
     /// Notes a state; `None` when it was seen before.
-    fn note(&mut self, (low, high): (u64, u64), action: u8, parent: u32) -> Option<u32> {
+    fn note(&mut self, (low, high): (u64, u64), code: u8, parent: u32) -> Option<u32> {
         if self.entries.len() * 2 >= self.table.len() {
             self.grow();
         }
@@ -87,7 +88,7 @@ impl Seen {
         let high = (high as u32) << 8;
         while self.table[place] != FREE {
             let entry = &self.entries[self.table[place] as usize];
-            if entry.low == low && entry.high_and_action & !0xff == high {
+            if entry.low == low && entry.high_and_move & !0xff == high {
                 return None;
             }
             place = (place + 1) & mask;
@@ -96,7 +97,7 @@ impl Seen {
         self.table[place] = index;
         self.entries.push(Entry {
             low,
-            high_and_action: high | u32::from(action),
+            high_and_move: high | u32::from(code),
             parent,
         });
         Some(index)
@@ -134,8 +135,10 @@ fn symmetries(mix: &Mix) -> Vec<[u8; PEERS]> {
 
 /// Of all states that differ only in which of several equal processes is which, the one
 /// that stands for them, packed and not, and how it came about.
-fn canonical(state: &State, orders: &[[u8; PEERS]]) -> (State, [u64; WORDS], usize) {
-    let (mut best, mut words, mut chosen) = (*state, state.pack(), 0);
+fn canonical(model: &Model, state: &State, orders: &[[u8; PEERS]]) -> (State, [u64; WORDS], usize) {
+    let mut state = *state;
+    model.forget(&mut state);
+    let (mut best, mut words, mut chosen) = (state, state.pack(), 0);
     for (index, order) in orders.iter().enumerate().skip(1) {
         let other = state.permute(order);
         let packed = other.pack();
@@ -183,8 +186,8 @@ pub fn search(model: &Model, watch: &[Property], limits: Limits) -> Report {
     let begun = Instant::now();
     let orders = symmetries(&model.mix);
     let (mut seen, mut checks) = (Seen::new(), Checks::default());
-    let mut ends: Vec<(Property, u32, Option<Action>)> = Vec::new();
-    let (first, words, _) = canonical(&first_state(&model.mix), &orders);
+    let mut ends: Vec<(Property, u32, Option<Move>)> = Vec::new();
+    let (first, words, _) = canonical(model, &first_state(&model.mix), &orders);
     seen.note(fingerprint(&words), 0, FREE);
     let mut frontier = vec![(first, 0u32)];
     let (mut depth, mut is_capped, mut is_cut, mut calls) = (0, false, false, 0u64);
@@ -192,26 +195,26 @@ pub fn search(model: &Model, watch: &[Property], limits: Limits) -> Report {
         let mut next_frontier = Vec::new();
         for (state, index) in &frontier {
             let mut is_over = false;
-            model.successors(state, &mut |action, next| {
+            model.moves(state, &mut |a_move, next| {
                 if is_over {
                     return;
                 }
-                if let Action::Step(p, _) = action {
-                    calls |= 1 << state.peers[usize::from(p)].pc as u64;
+                if let Some(p) = a_move.who_steps() {
+                    calls |= 1 << state.peers[p].pc as u64;
                 }
                 if let Some(property) = next.broke
                     && watch.contains(&property)
                     && ends.iter().all(|end| end.0 != property)
                 {
-                    ends.push((property, *index, Some(action)));
+                    ends.push((property, *index, Some(a_move)));
                     is_over = limits.is_first && ends.len() == watch.len();
                 }
                 if next.state.is_overfull {
                     is_cut = true;
                     return;
                 }
-                let (state, words, _) = canonical(&next.state, &orders);
-                let noted = seen.note(fingerprint(&words), action.code(), *index);
+                let (state, words, _) = canonical(model, &next.state, &orders);
+                let noted = seen.note(fingerprint(&words), a_move.code(), *index);
                 let Some(index) = noted else { return };
                 if let Some(property) = checks.state(model, &state, watch)
                     && ends.iter().all(|end| end.0 != property)
@@ -259,31 +262,36 @@ fn replay(
     seen: &Seen,
     orders: &[[u8; PEERS]],
     mut index: u32,
-    last: Option<Action>,
+    last: Option<Move>,
 ) -> Vec<Moved> {
-    let mut codes: Vec<u8> = last.iter().map(|action| action.code()).collect();
+    let mut codes: Vec<u8> = last.iter().map(|a_move| a_move.code()).collect();
     while seen.entries[index as usize].parent != FREE {
-        codes.push(seen.entries[index as usize].high_and_action as u8);
+        codes.push(seen.entries[index as usize].high_and_move as u8);
         index = seen.entries[index as usize].parent;
     }
     // `names[p]` is the first number of the process in place p.
     let mut names = [0u8, 1, 2];
-    let (mut state, _, _) = canonical(&first_state(&model.mix), orders);
+    let (mut state, _, _) = canonical(model, &first_state(&model.mix), orders);
     let mut path = Vec::new();
     for code in codes.into_iter().rev() {
         let mut found = None;
-        model.successors(&state, &mut |action, next| {
-            if action.code() == code {
-                found = Some((action, next.state));
+        model.moves(&state, &mut |a_move, _| {
+            if a_move.code() == code {
+                found = Some(a_move);
             }
         });
-        let (action, after) = found.expect("an action that was taken can be taken again");
-        path.push(Moved {
-            action: rename(action, &names),
-            before: state.permute(&names),
-            after: after.permute(&names),
-        });
-        let (next, _, chosen) = canonical(&after, orders);
+        let a_move = found.expect("a move that was made can be made again");
+        let mut before = state;
+        for action in a_move.actions(&state) {
+            let after = model.act(&before, action).expect("it was possible").state;
+            path.push(Moved {
+                action: rename(action, &names),
+                before: before.permute(&names),
+                after: after.permute(&names),
+            });
+            before = after;
+        }
+        let (next, _, chosen) = canonical(model, &before, orders);
         let mut moved = names;
         for p in 0..PEERS {
             moved[usize::from(orders[chosen][p])] = names[p];

@@ -130,7 +130,7 @@ pub struct Claim {
     pub owner: u8,
     /// Whether its token ends in `.g`.
     pub is_guarded: bool,
-    /// Of the stamp: 1 is over 30 s, 2 over 300 s or given up.
+    /// Of the stamp: 1 is over 30 s, 2 over 300 s; given up is the age at which it is anybody's.
     pub age: u8,
 }
 

@@ -246,18 +246,21 @@ fn news(moved: &Moved) -> String {
     text
 }
 
-/// The whole path.
-pub fn print(found: &Found) {
+/// The whole path, a line each.
+pub fn text(found: &Found) -> String {
+    let mut text = String::new();
     for (number, moved) in found.path.iter().enumerate() {
         if number == found.steps {
-            println!("         who runs dies, and fresh processes come:");
+            text += "         who runs dies, and fresh processes come:\n";
         }
         let (what, requirement) = action(moved);
-        println!(
+        let _ = writeln!(
+            text,
             "    {:>3}  {what:<45} {requirement:<12} {}{}",
             number + 1,
             files(&moved.after),
             news(moved)
-        );
+        ); // into a String
     }
+    text
 }

@@ -36,6 +36,8 @@ mod properties;
 #[path = "../model/reader_rules.rs"]
 mod reader_rules;
 #[allow(dead_code)]
+#[path = "../model/reduction.rs"]
+mod reduction;
 #[path = "../model/rules.rs"]
 mod rules;
 #[allow(dead_code)]
