@@ -56,7 +56,7 @@ impl Sweep {
     /// Stalls wait more than they work.
     pub fn threads(self) -> usize {
         match self {
-            Sweep::Kills | Sweep::Errors => 3,
+            Sweep::Kills | Sweep::Errors => 4,
             Sweep::Stalls => 6,
         }
     }
