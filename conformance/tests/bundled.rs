@@ -30,7 +30,7 @@ fn the_bundled_drivers_conform() {
             "--only",
             "swarm",
             "--swarm-messages",
-            "200",
+            "100",
             "--trials",
             "1",
         ]);

@@ -125,7 +125,7 @@ impl Traced {
                 continue;
             };
             self.turn = Some(pid);
-            let wakes = self.task(pid).and_then(|task| task.call).is_none_or(wakes);
+            let call = self.task(pid).and_then(|task| task.call);
             self.resume(pid);
             self.settle(pid);
             if let Some(entry) = self.entered.take() {
@@ -136,11 +136,14 @@ impl Traced {
                 return Some(entry);
             }
             let has_stopped = self.task(pid).is_some_and(|task| task.is == Is::Stopped);
-            if wakes || !has_stopped {
-                let asleep = self.tasks.iter().filter(|task| task.is == Is::Asleep);
-                for pid in asleep.map(|task| task.pid).collect::<Vec<_>>() {
-                    self.settle(pid);
-                }
+            let wakes_all = call.is_none() || !has_stopped;
+            let may_be_awake = |task: &&Task| {
+                let by_call = || call.zip(task.call).is_some_and(|(by, in_)| wakes(by, in_));
+                task.is == Is::Asleep && (wakes_all || by_call())
+            };
+            let asleep = self.tasks.iter().filter(may_be_awake);
+            for pid in asleep.map(|task| task.pid).collect::<Vec<_>>() {
+                self.settle(pid);
             }
         }
     }
@@ -255,6 +258,14 @@ impl Traced {
         let mut was_asleep = false;
         loop {
             let Some(task) = self.task(pid) else { return };
+            if task.is == Is::Stopped {
+                return;
+            }
+            // While nobody else could go on, whether it sleeps is all the same.
+            if task.is == Is::Running && !self.tasks.iter().any(|task| task.is == Is::Stopped) {
+                self.wait_for_any();
+                continue;
+            }
             let may_sleep = task.call.is_some_and(may_sleep);
             let is_vfork = task.is_vfork;
             let mut flags = WaitPidFlag::__WALL;
@@ -265,11 +276,11 @@ impl Traced {
                 Err(Errno::EINTR) => continue,
                 Err(_) => return self.tasks.retain(|task| task.pid != pid),
             }
-            let is_asleep = match state(pid) {
-                'S' => !is_running(pid),
-                'D' => is_vfork && !is_running(pid),
-                state => matches!(state, 'Z' | 'X'),
-            };
+            let is_asleep = !is_running(pid)
+                && match state(pid) {
+                    'D' => is_vfork,
+                    state => matches!(state, 'S' | 'Z' | 'X'),
+                };
             // Seen twice, so that it cannot have stopped just before.
             if is_asleep && was_asleep {
                 self.task_mut(pid).expect("it was there").is = Is::Asleep;
@@ -327,11 +338,13 @@ impl Traced {
                     return;
                 };
                 let made = Pid::from_raw(made.try_into().expect("a process id"));
-                if self.task(made).is_none() {
-                    // Its first stop; an error: it is killed already.
-                    let _ = waitpid(made, Some(WaitPidFlag::__WALL));
-                    self.tasks.push(Task::new(made, name));
+                if let Some(task) = self.task_mut(made) {
+                    task.name = name; // it stopped first
+                    return;
                 }
+                // Its first stop; an error: it is killed already.
+                let _ = waitpid(made, Some(WaitPidFlag::__WALL));
+                self.tasks.push(Task::new(made, name));
             }
             _ => {}
         }
@@ -454,8 +467,12 @@ const SLEEPY: [i64; 22] = [
     libc::SYS_exit_group,
 ];
 
-/// Whether a call may wake another process.
-fn wakes(entry: Entry) -> bool {
+/// Whether a call may wake another process that sleeps in `other`; a wait is ended by the
+/// end of a process, or a signal.
+fn wakes(entry: Entry, other: Entry) -> bool {
+    if matches!(other.nr, libc::SYS_wait4 | libc::SYS_waitid) {
+        return matches!(entry.nr, libc::SYS_kill | libc::SYS_tgkill);
+    }
     const WAKING: [i64; 14] = [
         libc::SYS_write,
         libc::SYS_writev,
