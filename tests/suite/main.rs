@@ -14,6 +14,8 @@ mod list;
 mod lock;
 mod peek;
 mod take;
+mod wait;
+mod watch;
 
 mod api;
 mod claims;
@@ -27,3 +29,4 @@ mod recovery;
 mod sequences;
 mod shells;
 mod signals;
+mod watcher;
