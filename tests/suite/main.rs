@@ -16,6 +16,7 @@ mod peek;
 mod take;
 mod wait;
 mod watch;
+mod watch_load;
 
 mod api;
 mod claims;
