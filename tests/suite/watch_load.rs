@@ -145,8 +145,14 @@ impl Watching {
     }
 }
 
+/// How many messages, and how many watches.
 fn size() -> (usize, usize) {
-    if is_full() { (100_000, 20) } else { (240, 4) }
+    let given = std::env::var("MBOX_TEST_MESSAGES");
+    match given.ok().and_then(|count| count.parse().ok()) {
+        Some(count) => (count, 20),
+        None if is_full() => (100_000, 20),
+        None => (240, 4),
+    }
 }
 
 fn watchers(fx: &Fixture, count: usize) -> Vec<Watching> {
