@@ -123,7 +123,7 @@ impl Root {
     }
 
     /// ROOT-4: refuses a root that others could have prepared.
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         for dir in [&self.dir, &self.mailboxes()] {
             let Some(meta) = fs::lstat(dir).map_err(|e| Error::io(OP, dir, e))? else {
                 continue;

@@ -4,5 +4,6 @@ pub(crate) mod clock;
 pub(crate) mod fs;
 pub(crate) mod guard;
 pub(crate) mod limits;
+pub(crate) mod notify;
 pub(crate) mod process;
 pub(crate) mod signals;

@@ -14,6 +14,9 @@ mod list;
 mod lock;
 mod peek;
 mod take;
+mod wait;
+mod watch;
+mod watch_load;
 
 mod api;
 mod claims;
@@ -27,3 +30,4 @@ mod recovery;
 mod sequences;
 mod shells;
 mod signals;
+mod watcher;
