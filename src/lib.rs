@@ -47,6 +47,7 @@
 #![warn(missing_docs)]
 
 mod error;
+mod events;
 mod format;
 mod lock;
 mod mailbox;
@@ -57,6 +58,8 @@ mod sys;
 pub mod cli;
 
 pub use error::{Error, ErrorKind, Result};
+pub use events::{Hub, Line, Place, Stream};
+pub use format::event::Request;
 pub use format::message::Message;
 pub use format::name::{is_id, is_name};
 pub use format::record::Record;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::format::name;
+use crate::format::{HEARTBEATS, name};
 
 const HELP: &str = "\
 {about}
@@ -18,6 +18,9 @@ Mail:
   drain    Hand over every message, then remove it
   peek     Print the messages, removing nothing
   take     Remove and print the first message that matches
+
+Waiting:
+  events   Follow what happens to the mailboxes, or serve that to others
 
 Files and locks:
   has      Exit 0 when there is mail, 1 when not
@@ -58,6 +61,7 @@ pub(super) enum Verb {
     Acquire(AcquireArgs),
     Release(ReleaseArgs),
     Lock(LockArgs),
+    Events(EventsArgs),
 }
 
 /// Append one message and print its id once it is safe
@@ -197,6 +201,26 @@ pub(super) struct LockArgs {
     pub(super) command: Vec<OsString>,
 }
 
+/// Follow what happens to the mailboxes, one JSON object a line, for ever
+///
+/// Through the hub of the root when one is alive, else by watching the files. With
+/// --serve it is that hub, and prints the path of its socket once it listens.
+#[derive(Debug, clap::Args)]
+pub(super) struct EventsArgs {
+    /// Be the hub that any number of programs can follow
+    #[arg(long, conflicts_with_all = ["mailboxes", "heartbeat", "count"])]
+    pub(super) serve: bool,
+    /// Only events of this mailbox; may be given more than once
+    #[arg(long = "mailbox", value_name = "NAME", value_parser = name, num_args = 1..)]
+    pub(super) mailboxes: Vec<String>,
+    /// A heartbeat whenever nothing else was printed for so long, 0.1 to 86400
+    #[arg(long, value_name = "SECS", value_parser = heartbeat)]
+    pub(super) heartbeat: Option<Duration>,
+    /// End after N events
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) count: Option<u64>,
+}
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Wait {
     /// How long to wait for the lock
@@ -246,6 +270,14 @@ fn seconds(text: &str) -> Result<Duration, &'static str> {
     parsed
         .map(|secs| Duration::try_from_secs_f64(secs).unwrap_or(Duration::MAX))
         .ok_or("not a number of seconds such as 0, 0.5 or 5")
+}
+
+fn heartbeat(text: &str) -> Result<Duration, &'static str> {
+    let every = seconds(text)?;
+    (HEARTBEATS.0..=HEARTBEATS.1)
+        .contains(&every)
+        .then_some(every)
+        .ok_or("not between 0.1 and 86400 seconds")
 }
 
 #[cfg(test)]

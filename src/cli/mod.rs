@@ -7,6 +7,7 @@ mod acquire;
 mod append;
 mod args;
 mod drain;
+mod events;
 mod exit;
 mod has;
 mod list;
@@ -47,7 +48,7 @@ pub fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<Status, Exit> {
     let places = Places { root: args.root };
-    if let Verb::Drain(_) | Verb::Take(_) = args.verb {
+    if let Verb::Drain(_) | Verb::Take(_) | Verb::Events(_) = args.verb {
         limits::raise_open_files();
     }
     match args.verb {
@@ -60,6 +61,7 @@ fn run(args: Args) -> Result<Status, Exit> {
         Verb::Release(args) => acquire::release(args, &places),
         Verb::Lock(args) => lock::run(args, &places),
         Verb::List(args) => list::run(args, &places),
+        Verb::Events(args) => events::run(args, &places),
     }
 }
 
@@ -84,6 +86,12 @@ impl Places {
                 "there is no root directory: set MBOX_ROOT or give --root DIR",
             )),
         }
+    }
+
+    /// Where a socket goes whose path in the root would be too long (HUB-1).
+    fn runtime_dir(&self) -> Option<PathBuf> {
+        let dir = var("XDG_RUNTIME_DIR").map(PathBuf::from);
+        dir.filter(|dir| dir.is_absolute())
     }
 
     fn mailbox(&self, argument: &OsString) -> Result<Mailbox, Exit> {

@@ -33,6 +33,11 @@ pub(crate) fn lstat(path: &Path) -> io::Result<Option<Metadata>> {
     absent_as_none(std::fs::symlink_metadata(path))
 }
 
+/// The absolute path without links or dots; `None` when there is nothing at `path`.
+pub(crate) fn canonical(path: &Path) -> io::Result<Option<std::path::PathBuf>> {
+    absent_as_none(std::fs::canonicalize(path))
+}
+
 /// Whether both are the same file.
 pub(crate) fn is_same(a: &Metadata, b: &Metadata) -> bool {
     (a.dev(), a.ino()) == (b.dev(), b.ino())

@@ -16,6 +16,11 @@ pub(crate) fn raise_open_files() {
     }
 }
 
+/// How many descriptors this process may have open.
+pub(crate) fn open_files() -> u64 {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(256, |(soft, _)| soft) // what every system allows
+}
+
 /// Whether `file` is `/dev/null` opened for reading and writing.
 pub(crate) fn is_null_for_reading(file: impl AsFd) -> bool {
     let is_null = || -> nix::Result<bool> {

@@ -8,3 +8,4 @@ pub(crate) mod limits;
 pub(crate) mod notify;
 pub(crate) mod process;
 pub(crate) mod signals;
+pub(crate) mod socket;
