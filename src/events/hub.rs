@@ -20,6 +20,9 @@ use crate::sys::socket::{self, Readiness};
 /// Descriptors kept free for the files a look needs.
 const SPARE_DESCRIPTORS: u64 = 32;
 
+/// The longest rest between two looks.
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_millis(15);
+
 /// How many events are numbered before they are sent.
 const AT_ONCE: usize = 512;
 
@@ -110,9 +113,12 @@ impl Hub {
         let ready = self.wait()?;
         let now = Instant::now();
         if ready.to_look || (now >= self.next_look && self.source.due() <= now) {
-            self.next_look = now + LOOK_EVERY;
             let events = self.source.look()?;
             self.publish(events);
+            // As long a rest as the work was: many subscribers get more at a time, and
+            // have a processor to read it with.
+            let rest = now.elapsed().clamp(LOOK_EVERY, LOOK_AT_LEAST_EVERY);
+            self.next_look = Instant::now() + rest;
         }
         let (id, backlog) = (&self.id, &self.backlog);
         let mut index = 0;
