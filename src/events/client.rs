@@ -14,6 +14,9 @@ use crate::format::{HELLO_WAIT, LOOK_EVERY, MAX_RECORD, SOCKET_CHECK};
 use crate::root::Root;
 use crate::sys::socket::{self, Moved, Readiness};
 
+/// How long a hub that did not answer is let be.
+const FROZEN: Duration = Duration::from_secs(60);
+
 /// The events of a root, line by line, for as long as somebody wants them.
 ///
 /// Every stream begins with a `hello`, and so does what follows when a hub goes away or
@@ -114,7 +117,6 @@ impl Stream {
                 From::Own(own) => {
                     own.look(&self.request, &mut self.lines)?;
                     if own.next_search <= Instant::now() {
-                        own.next_search = Instant::now() + SOCKET_CHECK;
                         self.find_hub()?;
                     }
                 }
@@ -153,13 +155,21 @@ impl Stream {
     /// Goes over to a hub that has come up. Its hello comes first and our last look then,
     /// so that what happens in between is told twice rather than not at all.
     fn find_hub(&mut self) -> Result<()> {
+        let begin = Instant::now();
         let found = Connection::open(&self.root, self.runtime_dir.as_deref(), &self.request)?;
-        if let (Some((hub, lines)), From::Own(own)) = (found, &mut self.from) {
-            own.next_look = Instant::now();
-            own.look(&self.request, &mut self.lines)?;
-            self.lines.extend(lines);
-            self.from = From::Hub(hub);
-        }
+        let From::Own(own) = &mut self.from else {
+            return Ok(());
+        };
+        let Some((hub, lines)) = found else {
+            // One that is frozen must not hold us up again and again.
+            let is_frozen = begin.elapsed() >= HELLO_WAIT;
+            own.next_search = Instant::now() + if is_frozen { FROZEN } else { SOCKET_CHECK };
+            return Ok(());
+        };
+        own.next_look = Instant::now();
+        own.look(&self.request, &mut self.lines)?;
+        self.lines.extend(lines);
+        self.from = From::Hub(hub);
         Ok(())
     }
 }

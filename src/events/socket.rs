@@ -5,6 +5,7 @@
 //! the kernel lets go of when its holder dies.
 
 use std::fs::{File, Metadata};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ pub(crate) enum Found {
     /// A socket nobody listens on.
     Dead,
     Alive(UnixStream),
+    /// A hub that accepts nobody, while many wait: frozen, perhaps.
+    Deaf,
 }
 
 impl Place {
@@ -87,8 +90,11 @@ impl Place {
             let refused = ErrorKind::Refused;
             return Err(Error::new(refused, OP, &self.socket, what, next_step));
         }
-        let stream = socket::connect(&self.socket).map_err(failed)?;
-        Ok(stream.map_or(Found::Dead, Found::Alive))
+        match socket::connect(&self.socket) {
+            Ok(stream) => Ok(stream.map_or(Found::Dead, Found::Alive)),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(Found::Deaf),
+            Err(e) => Err(failed(e)),
+        }
     }
 
     /// Removes the socket of a hub that died (HUB-4); `false` when there is none, or a hub
@@ -101,7 +107,7 @@ impl Place {
             Found::Dead => {
                 fs::unlink(&self.socket).map_err(|e| Error::io("remove", &self.socket, e))
             }
-            Found::Nothing | Found::Alive(_) => Ok(false),
+            Found::Nothing | Found::Alive(_) | Found::Deaf => Ok(false),
         }
     }
 
@@ -149,7 +155,7 @@ impl Bound {
         let Some(guard) = place.take_guard()? else {
             return Err(place.busy());
         };
-        if let Found::Alive(_) = place.find()? {
+        if let Found::Alive(_) | Found::Deaf = place.find()? {
             return Err(place.busy());
         }
         let (listener, meta) = bind(&place)?;
@@ -191,7 +197,7 @@ impl Bound {
             return Ok(None);
         }
         match self.place.find()? {
-            Found::Alive(_) => Ok(None), // somebody else's: it is left alone
+            Found::Alive(_) | Found::Deaf => Ok(None), // somebody else's: it is left alone
             Found::Nothing | Found::Dead => {
                 fs::mkdir_all(&self.place.dir)
                     .map_err(|e| Error::io("create", &self.place.dir, e))?;
@@ -219,7 +225,7 @@ fn bind(place: &Place) -> Result<(UnixListener, Metadata)> {
         let listener = socket::listen(&path)?;
         let meta = fs::lstat(&path)?;
         let is_there = fs::rename(&path, &place.socket)?;
-        let gone = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let gone = || io::Error::from(io::ErrorKind::NotFound);
         meta.filter(|_| is_there)
             .map(|meta| (listener, meta))
             .ok_or_else(gone)

@@ -1,16 +1,17 @@
 //! Unix sockets, and waiting for descriptors. Knows nothing of hubs.
 
 use std::io::{self, Read, Write};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 pub(crate) use nix::poll::PollFlags as Readiness;
 use nix::poll::{PollFd, PollTimeout};
-use nix::sys::socket::Backlog;
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
 
 /// How many connections may wait to be accepted.
 const WAITING: i32 = 1024;
@@ -25,14 +26,25 @@ pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Connects to the socket at `path`; `None` when there is none, or nobody behind it.
+/// Connects to the socket at `path`, without waiting for whoever listens; reads and
+/// writes will not block. `None` when there is no socket, or nobody behind it;
+/// `WouldBlock` when as many as may wait there already do.
 pub(crate) fn connect(path: &Path) -> io::Result<Option<UnixStream>> {
-    match UnixStream::connect(path) {
-        Ok(stream) => Ok(Some(stream)),
-        Err(e) => match e.raw_os_error().map(Errno::from_raw) {
-            Some(Errno::ENOENT | Errno::ECONNREFUSED | Errno::ENOTDIR) => Ok(None),
-            _ => Err(e),
-        },
+    let socket = nix::sys::socket::socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::empty(),
+        None,
+    )?;
+    fcntl(&socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    loop {
+        match nix::sys::socket::connect(socket.as_raw_fd(), &UnixAddr::new(path)?) {
+            Ok(()) => return Ok(Some(socket.into())),
+            Err(Errno::ENOENT | Errno::ECONNREFUSED | Errno::ENOTDIR) => return Ok(None),
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e.into()),
+        }
     }
 }
 

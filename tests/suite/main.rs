@@ -9,6 +9,7 @@ mod cli;
 mod acquire;
 mod append;
 mod drain;
+mod events;
 mod has;
 mod list;
 mod lock;
