@@ -40,6 +40,8 @@
 //!
 //! - A [`Claim`] that is dropped without [`ack`](Claim::ack) is handed over again.
 //! - A [`LockGuard`] can be lost to another peer when this process stalls for 30 s.
+//! - A [`Watcher`] may miss a message that is appended and drained within 50 ms. Who must
+//!   have every one drains, as `mbox watch --drain` does.
 //! - While it works on a mailbox, an operation holds back SIGINT, SIGTERM and SIGHUP
 //!   for its thread, so that a process that ends leaves no lock behind.
 
@@ -53,6 +55,7 @@ mod lock;
 mod mailbox;
 mod root;
 mod sys;
+mod watch;
 
 #[doc(hidden)]
 pub mod cli;
@@ -70,6 +73,8 @@ pub use mailbox::{
     Append, Bounded, Claim, Delivered, Limit, Mailbox, Match, Messages, Peek, Peeked,
 };
 pub use root::{Root, resolve};
+pub use sys::notify::BackendKind as Backend;
+pub use watch::{CallbackError, DEFAULT_DEBOUNCE, Problem, Subscription, Watch, Watcher};
 
 /// The examples of the README, run as documentation tests.
 #[cfg(doctest)]

@@ -20,6 +20,8 @@ Mail:
   take     Remove and print the first message that matches
 
 Waiting:
+  wait     Wait until there is mail
+  watch    Print messages as they arrive, or hand them over
   events   Follow what happens to the mailboxes, or serve that to others
 
 Files and locks:
@@ -56,6 +58,8 @@ pub(super) enum Verb {
     Drain(DrainArgs),
     Peek(PeekArgs),
     Take(TakeArgs),
+    Wait(WaitArgs),
+    Watch(WatchArgs),
     Has(HasArgs),
     List(ListArgs),
     Acquire(AcquireArgs),
@@ -148,6 +152,72 @@ pub(super) struct TakeArgs {
     pub(super) format: Option<Format>,
     #[command(flatten)]
     pub(super) wait: Wait,
+}
+
+/// Wait until there is mail; exit 1 when there is none in time
+#[derive(Debug, clap::Args)]
+pub(super) struct WaitArgs {
+    /// Name or path [default: $MBOX_NAME]
+    pub(super) mailbox: Option<OsString>,
+    /// How long to wait for mail [default: for ever]
+    #[arg(long, value_name = "SECS", value_parser = seconds)]
+    pub(super) timeout: Option<Duration>,
+}
+
+/// Print messages as they arrive, removing nothing
+///
+/// Begins with the messages that are there. One that is appended and drained within 50 ms
+/// may be missed; --drain hands over every one.
+#[derive(Debug, clap::Args)]
+pub(super) struct WatchArgs {
+    /// Names or paths [default: $MBOX_NAME]
+    #[arg(value_name = "MAILBOX")]
+    pub(super) mailboxes: Vec<OsString>,
+    /// Begin behind the last message with this id
+    #[arg(long, value_name = "ID", conflicts_with = "drain")]
+    pub(super) since: Option<String>,
+    /// End after N messages
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) count: Option<u64>,
+    /// End after this time; exit 1 when the N messages, or any at all, did not come
+    #[arg(long, value_name = "SECS", value_parser = seconds)]
+    pub(super) timeout: Option<Duration>,
+    /// Rest for so many milliseconds after messages of a mailbox were printed
+    #[arg(long, value_name = "MS", default_value = "20")]
+    pub(super) debounce: u64,
+    /// How to notice changes [default: the best that works here]
+    #[arg(long, value_name = "BACKEND")]
+    pub(super) backend: Option<Backend>,
+    /// Hand every message over and remove it, as drain does
+    #[arg(long)]
+    pub(super) drain: bool,
+    /// Run CMD for each message, which is on its stdin, and remove it when CMD succeeds.
+    /// Everything behind --exec is the command. When it fails the message stays the first
+    /// one, and CMD is run again after 1 s, 2 s, 4 s ... 60 s
+    #[arg(long, value_name = "CMD", requires = "drain", num_args = 1.., allow_hyphen_values = true)]
+    pub(super) exec: Vec<OsString>,
+    #[arg(long, value_name = "FORMAT", help = FORMAT_HELP)]
+    pub(super) format: Option<Format>,
+    #[command(flatten)]
+    pub(super) wait: Wait,
+}
+
+/// How changes are noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Backend {
+    Inotify,
+    Kqueue,
+    Poll,
+}
+
+impl Backend {
+    pub(super) fn kind(self) -> crate::Backend {
+        match self {
+            Backend::Inotify => crate::Backend::Inotify,
+            Backend::Kqueue => crate::Backend::Kqueue,
+            Backend::Poll => crate::Backend::Poll,
+        }
+    }
 }
 
 /// Exit 0 when there is mail, 1 when not; no output

@@ -1,19 +1,17 @@
 //! `mbox lock MAILBOX -- CMD`: a command under the lock, for as long as it takes.
 
-use std::ffi::OsString;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
-use nix::sys::signal::Signal;
-
 use super::Places;
 use super::args::LockArgs;
+use super::command::{self, no_thread};
 use super::exit::{Exit, Status, say};
 use crate::format::RENEW;
 use crate::lock::{LockGuard, Peer, Released};
-use crate::sys::process::{Ended, Running};
-use crate::sys::signals::{self, Deferred, Watch};
+use crate::sys::process::Ended;
+use crate::sys::signals::{self, Deferred};
 
 pub(super) fn run(args: LockArgs, places: &Places) -> Result<Status, Exit> {
     let mailbox = places.mailbox(&args.mailbox)?.waiting(args.wait.time);
@@ -25,7 +23,7 @@ pub(super) fn run(args: LockArgs, places: &Places) -> Result<Status, Exit> {
         thread::Builder::new()
             .spawn_scoped(scope, young)
             .map_err(no_thread)?;
-        let ended = run_command(&args.command);
+        let ended = command::run(&args.command, None);
         drop(done);
         ended
     })?;
@@ -40,56 +38,6 @@ pub(super) fn run(args: LockArgs, places: &Places) -> Result<Status, Exit> {
         Ended::BySignal(signal) => Ok(Status::Of(128 + signal as u8)),
         Ended::Exited(code) => Ok(Status::Of((code & 0xff) as u8)),
     }
-}
-
-/// Runs the command to its end. SIGTERM and SIGHUP are passed on to it; SIGINT reaches it
-/// from the terminal by itself. Also says which signal came last.
-fn run_command(command: &[OsString]) -> Result<(Ended, Option<Signal>), Exit> {
-    let came = Arc::new(Mutex::new((None::<Signal>, None::<Running>)));
-    let shared = Arc::clone(&came);
-    let watch = Watch::begin(move |signal| {
-        let mut came = shared.lock().unwrap_or_else(PoisonError::into_inner);
-        came.0 = Some(signal);
-        if let (Some(running), true) = (came.1, signal != Signal::SIGINT) {
-            let _ = running.send(signal); // it has ended by itself
-        }
-    });
-    let _watch = watch.ok_or_else(|| no_thread("no signals could be watched"))?;
-    let running = {
-        let mut came = came.lock().unwrap_or_else(PoisonError::into_inner);
-        let running = Running::start(command).map_err(|e| {
-            let program = command[0].display(); // clap requires one
-            let code = if e.kind() == std::io::ErrorKind::NotFound {
-                127
-            } else {
-                126
-            };
-            Exit::of(
-                code,
-                format!("cannot run {program}: {e}; see that it is there and executable"),
-            )
-        })?;
-        came.1 = Some(running);
-        if let Some(signal) = came.0 {
-            let _ = running.send(signal); // it came before there was anybody to pass it on to
-        }
-        running
-    };
-    let ended = running.wait().map_err(|e| {
-        Exit::of(
-            74,
-            format!("cannot learn how the command ended: {e}; is SIGCHLD ignored?"),
-        )
-    })?;
-    let signal = came.lock().unwrap_or_else(PoisonError::into_inner).0;
-    Ok((ended, signal))
-}
-
-fn no_thread(error: impl std::fmt::Display) -> Exit {
-    Exit::of(
-        74,
-        format!("cannot start a thread: {error}; raise the limit of processes (ulimit -u)"),
-    )
 }
 
 /// ACQ-7, until `is_done` closes.

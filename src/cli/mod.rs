@@ -6,6 +6,7 @@
 mod acquire;
 mod append;
 mod args;
+mod command;
 mod drain;
 mod events;
 mod exit;
@@ -15,6 +16,9 @@ mod lock;
 mod out;
 mod peek;
 mod take;
+mod wait;
+mod watch;
+mod watch_drain;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -48,7 +52,7 @@ pub fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<Status, Exit> {
     let places = Places { root: args.root };
-    if let Verb::Drain(_) | Verb::Take(_) | Verb::Events(_) = args.verb {
+    if let Verb::Drain(_) | Verb::Take(_) | Verb::Watch(_) | Verb::Events(_) = args.verb {
         limits::raise_open_files();
     }
     match args.verb {
@@ -56,6 +60,8 @@ fn run(args: Args) -> Result<Status, Exit> {
         Verb::Drain(args) => drain::run(args, &places),
         Verb::Peek(args) => peek::run(args, &places),
         Verb::Take(args) => take::run(args, &places),
+        Verb::Wait(args) => wait::run(args, &places),
+        Verb::Watch(args) => watch::run(args, &places),
         Verb::Has(args) => has::run(args, &places),
         Verb::Acquire(args) => acquire::acquire(args, &places),
         Verb::Release(args) => acquire::release(args, &places),

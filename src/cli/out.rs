@@ -1,6 +1,7 @@
 //! Output: the formats, and handing a claim over.
 
 use std::io::{self, IsTerminal, StdoutLock, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use super::args::Format;
 use super::exit::{Exit, say};
@@ -42,13 +43,7 @@ impl Out {
     }
 
     pub(super) fn record(&mut self, record: &Record) -> Result<(), Exit> {
-        match (self.format, record.body()) {
-            (Format::Text, _) => self
-                .buffer
-                .extend_from_slice(text::render(record).as_bytes()),
-            (Format::Body, Some(body)) => self.line(body.as_bytes()),
-            (Format::Body, None) | (Format::Jsonl, _) => self.line(record.bytes()),
-        }
+        render(record, self.format, &mut self.buffer);
         if self.buffer.len() < BUFFER {
             Ok(())
         } else {
@@ -65,10 +60,21 @@ impl Out {
         written.map_err(|e| Exit::stdout(&e, "mail not written out stays"))
     }
 
-    fn line(&mut self, bytes: &[u8]) {
-        self.buffer.extend_from_slice(bytes);
-        self.buffer.push(b'\n');
+    /// Where it goes, to see whether anybody reads it.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.stdout.as_fd()
     }
+}
+
+/// Appends a record as it is printed.
+pub(super) fn render(record: &Record, format: Format, text: &mut Vec<u8>) {
+    let line = match (format, record.body()) {
+        (Format::Text, _) => return text.extend_from_slice(text::render(record).as_bytes()),
+        (Format::Body, Some(body)) => body.as_bytes(),
+        (Format::Body, None) | (Format::Jsonl, _) => record.bytes(),
+    };
+    text.extend_from_slice(line);
+    text.push(b'\n');
 }
 
 /// How much is gathered before it is written, in bytes.
@@ -76,22 +82,24 @@ const BUFFER: usize = 64 << 10;
 
 /// Deliver and Acknowledge: everything is written and flushed before anything is
 /// removed (DRAIN-6). On a failure, and on a signal, the mail is given up at once.
-/// `held_back` are the signals the caller holds back.
+/// `held_back` are the signals the caller holds back. Returns how many messages there were.
 pub(super) fn deliver(
     mailbox: &Mailbox,
     mut claim: Claim,
     out: &mut Out,
     held_back: &Deferred,
-) -> Result<(), Exit> {
+) -> Result<u64, Exit> {
     // Writing may block for ever, so signals cannot simply be held back (CLI-6).
     let give_up = claim.give_up();
     let watch = Watch::begin(move |signal| {
         give_up.now();
         signals::die_by(signal)
     });
+    let mut messages = 0;
     let mut write = || -> Result<(), Exit> {
         for record in claim.messages() {
             out.record(&record?)?;
+            messages += 1;
         }
         out.flush()
     };
@@ -103,11 +111,11 @@ pub(super) fn deliver(
     let delivered = claim.ack()?;
     drop(watch);
     say_damaged(mailbox, delivered.damaged);
-    Ok(())
+    Ok(messages)
 }
 
 /// Says how many lines were set aside, and where (DMG-2).
-fn say_damaged(mailbox: &Mailbox, damaged: usize) {
+pub(super) fn say_damaged(mailbox: &Mailbox, damaged: usize) {
     if damaged > 0 {
         let lines = if damaged == 1 {
             "line was"

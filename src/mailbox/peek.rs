@@ -4,6 +4,7 @@ use std::fs::{File, Metadata};
 
 use crate::error::{Error, Result};
 use crate::format::record::{Line, Record};
+use crate::format::token::ClaimName;
 use crate::mailbox::Mailbox;
 use crate::mailbox::reader::{Lines, Seen};
 use crate::sys::fs;
@@ -39,16 +40,12 @@ impl Mailbox {
     /// # Pitfalls
     /// It is a snapshot: what it shows may be gone by now. It holds all records in memory.
     pub fn peek(&self, how: &Peek) -> Result<Peeked> {
-        let mut files = self.snapshot()?;
-        for _ in 1..TRIES {
-            if files.is_whole {
-                break;
-            }
-            files = self.snapshot()?;
-        }
+        let files = self.settled_snapshot()?;
         let mut peeked = Peeked::default();
         let mut seen = Seen::default();
-        for (file, is_claim) in files.all {
+        let claims = files.claims.into_iter().map(|(_, file)| (file, true));
+        let records = files.records.map(|file| (file, false));
+        for (file, is_claim) in claims.chain(records) {
             let mut lines = Lines::of(file);
             let failed = |e| Error::io("read", &self.records, e);
             while let Some((line, is_ended)) = lines.next().map_err(failed)? {
@@ -76,6 +73,17 @@ impl Mailbox {
     }
 
     /// All claims, oldest first, and the record file, open; none of it is read yet.
+    pub(crate) fn settled_snapshot(&self) -> Result<Snapshot> {
+        let mut files = self.snapshot()?;
+        for _ in 1..TRIES {
+            if files.is_whole {
+                break;
+            }
+            files = self.snapshot()?;
+        }
+        Ok(files)
+    }
+
     fn snapshot(&self) -> Result<Snapshot> {
         self.has_mail()?; // refuses what is unsafe
         let failed = |e| Error::io("read", &self.records, e);
@@ -85,23 +93,43 @@ impl Mailbox {
             .map(File::metadata)
             .transpose()
             .map_err(failed)?;
-        let (mut all, mut is_whole) = (Vec::new(), true);
-        for name in self.list_claims()?.names {
-            let path = self.claims.join(name.to_entry());
-            match fs::open_read(&path).map_err(|e| Error::io("read", &path, e))? {
-                Some(file) => all.push((file, true)),
-                None => is_whole = false, // adopted, delivered or put back since
-            }
-        }
+        let names = self.list_claims()?.names;
+        let claims = self.open_all(&names)?;
+        // One that is missing was adopted, delivered or put back since.
+        let mut is_whole = claims.len() == names.len();
         let there = fs::lstat(&self.records).map_err(failed)?;
         is_whole &= is_same(opened.as_ref(), there.as_ref());
-        all.extend(records.map(|file| (file, false)));
-        Ok(Snapshot { all, is_whole })
+        Ok(Snapshot {
+            claims,
+            records,
+            is_whole,
+        })
+    }
+
+    /// The claims there are now, oldest first, each with its birth, open.
+    pub(crate) fn open_claims(&self) -> Result<Vec<(u64, File)>> {
+        if !self.has_claims()? {
+            return Ok(Vec::new());
+        }
+        self.open_all(&self.list_claims()?.names)
+    }
+
+    fn open_all(&self, names: &[ClaimName]) -> Result<Vec<(u64, File)>> {
+        let mut open = Vec::with_capacity(names.len());
+        for name in names {
+            let path = self.claims.join(name.to_entry());
+            let file = fs::open_read(&path).map_err(|e| Error::io("read", &path, e))?;
+            open.extend(file.map(|file| (name.birth, file)));
+        }
+        Ok(open)
     }
 }
 
-struct Snapshot {
-    all: Vec<(File, bool)>,
+/// What a mailbox consists of at one moment.
+pub(crate) struct Snapshot {
+    /// Each with its birth, the oldest first.
+    pub(crate) claims: Vec<(u64, File)>,
+    pub(crate) records: Option<File>,
     /// Nothing moved between its files while it was taken.
     is_whole: bool,
 }

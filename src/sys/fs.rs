@@ -43,6 +43,18 @@ pub(crate) fn is_same(a: &Metadata, b: &Metadata) -> bool {
     (a.dev(), a.ino()) == (b.dev(), b.ino())
 }
 
+/// Device and inode of the directory at `path`, links followed; `None` when there is none
+/// that can be seen.
+pub(crate) fn directory_identity(path: &Path) -> Option<(u64, u64)> {
+    let meta = std::fs::metadata(path).ok()?;
+    meta.is_dir().then(|| (meta.dev(), meta.ino()))
+}
+
+/// The path from `/` on; nothing is resolved.
+pub(crate) fn absolute(path: &Path) -> io::Result<std::path::PathBuf> {
+    std::path::absolute(path)
+}
+
 /// mkdir, 0700; `false` when something is there already.
 pub(crate) fn mkdir(path: &Path) -> io::Result<bool> {
     match DirBuilder::new().mode(0o700).create(path) {

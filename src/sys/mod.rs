@@ -4,7 +4,6 @@ pub(crate) mod clock;
 pub(crate) mod fs;
 pub(crate) mod guard;
 pub(crate) mod limits;
-#[allow(dead_code)] // its users come next
 pub(crate) mod notify;
 pub(crate) mod process;
 pub(crate) mod signals;

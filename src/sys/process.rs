@@ -5,6 +5,7 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use nix::errno::Errno;
@@ -28,8 +29,11 @@ pub(crate) enum Ended {
 
 impl Running {
     /// Runs `command`, looked up in PATH, with the streams and the environment of this
-    /// process and no signal held back.
-    pub(crate) fn start(command: &[OsString]) -> io::Result<Running> {
+    /// process and no signal held back; `stdin` in place of its own, if that is given.
+    pub(crate) fn start(
+        command: &[OsString],
+        stdin: Option<&std::io::PipeReader>,
+    ) -> io::Result<Running> {
         let words = command.iter().map(|word| c_string(word));
         let words = words.collect::<io::Result<Vec<_>>>()?;
         let variables = std::env::vars_os().map(|(key, value)| {
@@ -45,9 +49,12 @@ impl Running {
         // Rust ignores it, and a command expects to die by it.
         how.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?;
         let program = words.first().expect("a command has a program");
-        let as_it_is = PosixSpawnFileActions::init()?;
+        let mut streams = PosixSpawnFileActions::init()?;
+        if let Some(stdin) = stdin {
+            streams.add_dup2(stdin.as_raw_fd(), 0)?;
+        }
         Ok(Running(posix_spawnp(
-            program, &as_it_is, &how, &words, &variables,
+            program, &streams, &how, &words, &variables,
         )?))
     }
 

@@ -355,6 +355,10 @@ impl Running {
         &mut self.0
     }
 
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_raw(self.0.id().try_into().unwrap())
     }

@@ -15,6 +15,8 @@ mod list;
 mod lock;
 mod peek;
 mod take;
+mod wait;
+mod watch;
 
 mod api;
 mod claims;
@@ -28,3 +30,4 @@ mod recovery;
 mod sequences;
 mod shells;
 mod signals;
+mod watcher;

@@ -104,6 +104,7 @@ pub(crate) enum Interest {
     /// All about these entries.
     Names(Vec<OsString>),
     /// All about every entry.
+    #[allow(dead_code)] // for whoever follows a whole directory
     All,
 }
 
@@ -204,6 +205,12 @@ impl Notifier {
 
     pub(crate) fn kind(&self) -> BackendKind {
         self.kind
+    }
+
+    /// Goes on with the poller. All watches have ended; wakers stay good.
+    pub(crate) fn poll_instead(&mut self) {
+        self.kind = BackendKind::Poll;
+        self.source = Box::new(poll::Poller::new());
     }
 
     /// Watches the directory `dir`; links on the way to it are followed. One directory may
