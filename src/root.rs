@@ -64,6 +64,18 @@ impl Root {
     /// # Errors
     /// When the root is unsafe or cannot be read.
     pub fn mailboxes_by_name(&self) -> Result<Vec<Mailbox>> {
+        self.mailboxes_with(&["", suffix::CLAIMS, suffix::LOCK, suffix::DAMAGED])
+    }
+
+    /// The same, and those of which only leftovers are there.
+    pub(crate) fn mailboxes_and_leftovers(&self) -> Result<Vec<Mailbox>> {
+        let ends = ["", suffix::CLAIMS, suffix::LOCK, suffix::DAMAGED];
+        let left = [suffix::OWNER, suffix::STEAL, suffix::GUARD];
+        self.mailboxes_with(&[&ends[..], &left].concat())
+    }
+
+    /// The mailboxes of which a file with one of these endings is there.
+    fn mailboxes_with(&self, ends: &[&str]) -> Result<Vec<Mailbox>> {
         self.check()?;
         let dir = self.mailboxes();
         if fs::lstat(&dir)
@@ -82,7 +94,6 @@ impl Root {
             let Some(file) = entry.file_name().to_str() else {
                 continue;
             };
-            let ends = ["", suffix::CLAIMS, suffix::LOCK, suffix::DAMAGED];
             let name = ends
                 .iter()
                 .find_map(|end| file.strip_suffix(&format!("{}{end}", suffix::RECORDS)));

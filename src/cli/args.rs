@@ -30,6 +30,7 @@ Files and locks:
   acquire  Take a mailbox's lock and print its token
   release  Release the lock with its token
   lock     Run a command holding the lock
+  doctor   Say what is wrong with the mailboxes, and repair it
 
 {options}{after-help}";
 
@@ -66,6 +67,7 @@ pub(super) enum Verb {
     Release(ReleaseArgs),
     Lock(LockArgs),
     Events(EventsArgs),
+    Doctor(DoctorArgs),
 }
 
 /// Append one message and print its id once it is safe
@@ -289,6 +291,20 @@ pub(super) struct EventsArgs {
     /// End after N events
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) count: Option<u64>,
+}
+
+/// Say what is wrong with the mailboxes and what to do, and how changes are noticed here
+///
+/// Exits 0 when all is well or was repaired, and 1 when something needs attention. It
+/// never changes or removes mail.
+#[derive(Debug, clap::Args)]
+pub(super) struct DoctorArgs {
+    /// Repair what can be repaired
+    #[arg(long)]
+    pub(super) fix: bool,
+    /// One JSON object per finding, one a line, and a summary
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use super::Places;
 use super::args::EventsArgs;
-use super::exit::{Exit, Status};
+use super::exit::{Exit, Status, say};
 use super::out::{answer, refuse_closed_stdout};
 use crate::events::{Hub, Stream};
 use crate::format::event::Request;
@@ -30,6 +30,7 @@ fn serve(places: &Places) -> Result<Status, Exit> {
         let why = "cannot start a thread; raise the limit of processes (ulimit -u)";
         Exit::of(74, why)
     })?;
+    say_fallback(hub.fallback());
     let path = hub.socket().display().to_string();
     if let Err(exit) = answer(&path, "it serves all the same") {
         let _: Status = exit.told(); // nobody has to be told where it is
@@ -49,6 +50,7 @@ fn follow(args: EventsArgs, places: &Places) -> Result<Status, Exit> {
     };
     let runtime_dir = places.runtime_dir();
     let mut stream = Stream::open(&places.root()?, runtime_dir.as_deref(), request)?;
+    say_fallback(stream.fallback());
     let mut left = args.count;
     let mut stdout = io::stdout().lock();
     loop {
@@ -64,5 +66,12 @@ fn follow(args: EventsArgs, places: &Places) -> Result<Status, Exit> {
                 return Ok(Status::Yes);
             }
         }
+    }
+}
+
+/// Once, at the start.
+fn say_fallback(why: Option<&str>) {
+    if let Some(why) = why {
+        say(&format!("{why}; looking every 10 to 40 ms instead"));
     }
 }

@@ -7,6 +7,7 @@ mod acquire;
 mod append;
 mod args;
 mod command;
+mod doctor;
 mod drain;
 mod events;
 mod exit;
@@ -68,6 +69,7 @@ fn run(args: Args) -> Result<Status, Exit> {
         Verb::Lock(args) => lock::run(args, &places),
         Verb::List(args) => list::run(args, &places),
         Verb::Events(args) => events::run(args, &places),
+        Verb::Doctor(args) => doctor::run(args, &places),
     }
 }
 

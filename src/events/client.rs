@@ -84,6 +84,15 @@ impl Stream {
         })
     }
 
+    /// Why changes are noticed by looking again and again, where that is so.
+    #[must_use]
+    pub fn fallback(&self) -> Option<&str> {
+        match &self.from {
+            From::Hub(_) => None,
+            From::Own(own) => own.source.fallback(),
+        }
+    }
+
     /// The next line, waited for.
     ///
     /// # Errors

@@ -92,6 +92,12 @@ impl Hub {
         self.bound.place().socket()
     }
 
+    /// Why changes are noticed by looking again and again, where that is so.
+    #[must_use]
+    pub fn fallback(&self) -> Option<&str> {
+        self.source.fallback()
+    }
+
     /// What to remove when a signal ends the process.
     pub(crate) fn ours(&self) -> Ours {
         self.bound.ours()

@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::events::state::{Content, Known, Seen, mailbox_of};
 use crate::format::event::Event;
-use crate::format::{SOCKET_CHECK, suffix};
+use crate::format::{PROOF, suffix};
 use crate::lock::beside;
 use crate::root::Root;
 use crate::sys::fs;
+use crate::sys::notify::proof::prove;
 use crate::sys::notify::{BackendKind, Change, Interest, Notifier, WatchId, What};
 
 const OP: &str = "watch";
@@ -30,10 +31,15 @@ pub(super) struct Source {
     notifier: Notifier,
     watched: Option<Watched>,
     known: Known,
-    /// When to see whether the directory still is the one that is watched: a parent of it
-    /// that is moved away says nothing.
-    next_check: Instant,
+    /// Why the files are looked at again and again, where that is so.
+    fallback: Option<String>,
+    /// When to list everything, whatever the notifier says. What no backend tells (a parent
+    /// that is moved away, the write of another host) is then seen late and not never.
+    next_review: Instant,
 }
+
+/// How often everything is listed (EVENT-9).
+const REVIEW: Duration = Duration::from_secs(1);
 
 struct Watched {
     id: WatchId,
@@ -45,19 +51,39 @@ impl Source {
     /// Begins with what is there now, which makes no events.
     pub(super) fn begin(root: &Root) -> Result<Source> {
         let dir = root.mailboxes();
-        let notifier = Notifier::open(None).or_else(|_| Notifier::open(Some(BackendKind::Poll)));
-        let notifier = notifier.map_err(|e| Error::io(OP, &dir, e))?;
+        root.check()?;
+        let mut fallback = None;
+        let notifier = Notifier::open(None).or_else(|e| {
+            fallback = Some(format!(
+                "{} cannot be had: {e}",
+                BackendKind::available()[0]
+            ));
+            Notifier::open(Some(BackendKind::Poll))
+        });
+        let mut notifier = notifier.map_err(|e| Error::io(OP, &dir, e))?;
+        let kind = notifier.kind();
+        // Where nothing can be made there is no proof, and no reason to doubt.
+        if kind != BackendKind::Poll && matches!(prove(&mut notifier, &dir, PROOF), Ok(None)) {
+            fallback = Some(format!("{kind} tells nothing of {}", dir.display()));
+            notifier.poll_instead();
+        }
         let mut source = Source {
             root: root.clone(),
             dir,
             notifier,
+            fallback,
             watched: None,
             known: Known::default(),
-            next_check: Instant::now() + SOCKET_CHECK,
+            next_review: Instant::now() + REVIEW,
         };
         source.arm()?;
         source.list(&mut Vec::new())?;
         Ok(source)
+    }
+
+    /// Why it polls, if it does although there is something better.
+    pub(super) fn fallback(&self) -> Option<&str> {
+        self.fallback.as_deref()
     }
 
     /// Readable when [`look`](Source::look) may find something.
@@ -68,7 +94,7 @@ impl Source {
     /// When to look although it is not readable.
     pub(super) fn due(&self) -> Instant {
         let due = self.notifier.next_due();
-        due.map_or(self.next_check, |due| due.min(self.next_check))
+        due.map_or(self.next_review, |due| due.min(self.next_review))
     }
 
     /// What has happened since the last look.
@@ -78,7 +104,11 @@ impl Source {
         told.map_err(|e| Error::io(OP, &self.dir, e))?;
         let mut events = Vec::new();
         let mut names = Names::default();
-        let (mut is_lost, mut is_moved) = (false, self.is_moved()?);
+        let (mut is_lost, mut is_moved) = (false, false);
+        if self.next_review <= Instant::now() {
+            self.next_review = Instant::now() + REVIEW;
+            (is_lost, is_moved) = (true, self.is_moved()?);
+        }
         for change in &changes {
             match self.judge(change) {
                 Verdict::Mailbox(name) => names.add(name),
@@ -118,12 +148,8 @@ impl Source {
         }
     }
 
-    /// Now and then: whether another directory stands in the place of the one watched.
-    fn is_moved(&mut self) -> Result<bool> {
-        if self.next_check > Instant::now() {
-            return Ok(false);
-        }
-        self.next_check = Instant::now() + SOCKET_CHECK;
+    /// Whether another directory stands in the place of the one watched.
+    fn is_moved(&self) -> Result<bool> {
         let there = fs::lstat(&self.dir).map_err(|e| Error::io(OP, &self.dir, e))?;
         let watched = self.watched.as_ref().and_then(|w| w.mailboxes.as_ref());
         Ok(match (&there, watched) {

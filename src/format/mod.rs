@@ -69,6 +69,13 @@ pub(crate) const HEARTBEATS: (Duration, Duration) =
 /// Least time from one look at the mailboxes to the next (EVENT-9).
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(5);
 
+/// How long a backend may take to tell of a write that was made to prove it.
+pub(crate) const PROOF: Duration = Duration::from_millis(250);
+
+/// Age from which a temporary is left over: its maker is dead, or will find it gone and
+/// lose nothing by it (FILE-5).
+pub(crate) const TEMPORARY_STALE: Duration = Duration::from_secs(300);
+
 /// How long a client waits for the hello of a hub.
 pub(crate) const HELLO_WAIT: Duration = Duration::from_secs(2);
 

@@ -8,6 +8,7 @@ mod cli;
 
 mod acquire;
 mod append;
+mod doctor;
 mod drain;
 mod events;
 mod has;
