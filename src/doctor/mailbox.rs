@@ -6,10 +6,13 @@ use crate::format::{STALE, suffix};
 use crate::lock::{State as LockState, beside};
 use crate::mailbox::Mailbox;
 
+/// A look at one side of a mailbox.
+type Check = fn(&mut Doctor, &Mailbox) -> Result<()>;
+
 impl Doctor {
     pub(super) fn mailbox(&mut self, mailbox: &Mailbox) {
         let before = self.findings.len();
-        let checks: [(&str, fn(&mut Doctor, &Mailbox) -> Result<()>); 5] = [
+        let checks: [(&str, Check); 5] = [
             ("lock", Doctor::lock),
             ("claims", Doctor::claims),
             ("records", Doctor::records),

@@ -18,6 +18,7 @@ mod peek;
 mod take;
 mod wait;
 mod watch;
+mod watch_load;
 
 mod api;
 mod claims;

@@ -381,3 +381,53 @@ fn a_handler_that_opens_the_file_does_not_wake_itself() {
         assert_eq!(calls.load(Ordering::SeqCst), 20);
     });
 }
+
+/// What a dead reader left is put back after more ids than are remembered for their own
+/// sake: they are remembered because their records still stand in a file.
+#[test]
+fn ids_of_what_still_stands_are_not_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let inbox = inbox(dir.path());
+    let lines = |from: u64, to: u64| -> String {
+        (from..to)
+            .map(|id| format!("{{\"id\":\"{id:016x}\"}}\n"))
+            .collect()
+    };
+    append(&inbox, "first"); // makes the directories
+    drain(&inbox);
+    let files = crate::common::Files::of(inbox.path().to_owned());
+    let dead = "4242.0123456789abcdef.g";
+    files.put_claim(1_700_000_000_000, -600, dead, &lines(0, 10));
+    let (watcher, _) = with(None);
+    let shown = Arc::new(Mutex::new(Vec::new()));
+    let shared = Arc::clone(&shown);
+    watcher.subscribe(&inbox, None, move |record| {
+        shared.lock().unwrap().push(record.id().unwrap().to_owned());
+        Ok(())
+    });
+    watcher.start().unwrap();
+    let count = || shown.lock().unwrap().len() as u64;
+    until("the claim is shown", || count() == 10);
+    let mut next = 1_000;
+    for _ in 0..4 {
+        let text = lines(next, next + 50_000);
+        let ids = inbox
+            .append_many(text.as_bytes(), &Append::default())
+            .unwrap();
+        assert_eq!(ids.len(), 50_000);
+        next += 50_000;
+        until("they are shown", || count() == next - 990);
+        // Not by a drain, which would take the claim too.
+        fs::remove_file(inbox.path()).unwrap();
+    }
+    let wanted = mbox::Match {
+        id: Some(format!("{:016x}", 3)),
+        ..mbox::Match::default()
+    };
+    inbox.take(&wanted).unwrap().unwrap().ack().unwrap();
+    assert_eq!(inbox.peek(&mbox::Peek::default()).unwrap().records.len(), 9);
+    append(&inbox, "last");
+    until("the last one is shown", || count() > next - 990);
+    watcher.stop();
+    assert_eq!(count(), next - 990 + 1);
+}
