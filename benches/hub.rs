@@ -22,6 +22,7 @@ fn main() {
     let dir = tempfile::tempdir().expect("a temporary directory can be made");
     let figures = load::run(env!("CARGO_BIN_EXE_mbox"), dir.path(), &plan);
     let Figures {
+        events,
         events_per_second,
         deliveries,
         p50,
@@ -32,6 +33,7 @@ fn main() {
         memory_kib,
     } = figures;
     println!("subscribers         {:>12}", plan.subscribers);
+    println!("events              {events:>12}");
     println!("events a second     {events_per_second:>12.0}");
     println!("lines delivered     {deliveries:>12}");
     println!("latency p50         {:>12.2} ms", p50.as_secs_f64() * 1e3);

@@ -675,20 +675,28 @@ fn a_frozen_hub_is_no_hindrance() {
     follower.lines().expect(&[(CREATED, "a"), (APPENDED, "a")]);
 }
 
+/// Correct under load; how fast is for `cargo bench --bench hub`, which has the machine to
+/// itself.
 #[test]
 fn many_subscribers_many_events() {
     let fx = Fixture::new();
     let plan = load::Plan {
-        subscribers: if is_full() { 1000 } else { 50 },
+        subscribers: if is_full() { 300 } else { 50 },
         silent: if is_full() { 10 } else { 2 },
-        events_per_second: if is_full() { 10_000 } else { 1_000 },
-        time: Duration::from_secs(if is_full() { 30 } else { 2 }),
-        mailboxes: if is_full() { 1000 } else { 100 },
+        events_per_second: if is_full() { 3_000 } else { 1_000 },
+        time: Duration::from_secs(if is_full() { 10 } else { 2 }),
+        mailboxes: if is_full() { 500 } else { 100 },
     };
     fs::create_dir(fx.root()).unwrap();
     let figures = load::run(MBOX, &fx.root(), &plan);
+    println!("{figures:?}");
     let missed = &figures.missed_by_silent;
-    assert!(missed.iter().all(|missed| *missed > 0), "{figures:?}");
-    let memory = figures.memory_kib.unwrap_or(0);
-    assert!(memory < 64 << 10, "{figures:?}");
+    assert!(missed.iter().all(|missed| *missed > 0));
+    let readers = (plan.subscribers - plan.silent) as u64;
+    // Each is told of every event, or that it has missed it.
+    let told = figures.deliveries + figures.missed_by_readers;
+    assert_eq!(told, readers * figures.events);
+    assert!(figures.events_per_second > 0.0 && figures.p50 <= figures.p99);
+    assert!(figures.p99 <= figures.max && figures.max < DEADLINE);
+    assert!(figures.memory_kib.unwrap_or(0) < 64 << 10);
 }

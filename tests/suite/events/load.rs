@@ -27,6 +27,7 @@ pub struct Plan {
 /// What came of it.
 #[derive(Debug)]
 pub struct Figures {
+    pub events: u64,
     pub events_per_second: f64,
     pub deliveries: u64,
     pub p50: Duration,
@@ -88,6 +89,7 @@ pub fn run(mbox: &str, root: &Path, plan: &Plan) -> Figures {
         .map(|stream| catch_up(stream, tally.newest))
         .collect();
     Figures {
+        events: tally.newest,
         events_per_second: tally.newest as f64 / took.as_secs_f64(),
         deliveries: tally.latencies.count,
         p50: tally.latencies.at(0.5),
