@@ -267,7 +267,8 @@ fn hello(w: &World) -> Result<(), String> {
 fn a_life(w: &World) -> Result<(), String> {
     let (_hub, socket) = w.hub()?;
     let (mut a, mut b) = (connect(&socket)?, connect(&socket)?);
-    (a.hello()?, b.hello()?);
+    a.hello()?;
+    b.hello()?;
     let mut expect = |wanted: &[Value]| a.expect(wanted).and_then(|()| b.expect(wanted));
     let guard = "x.jsonl.lock.guard";
     fs::create_dir_all(w.path("")).map_err(|e| e.to_string())?;

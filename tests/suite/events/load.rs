@@ -245,8 +245,10 @@ impl Tally {
             .unwrap();
         let (first, last) = (seq_of(first), seq_of(last));
         let is_plain =
-            reader.newest.is_some_and(|newest| newest + 1 == first) && last + 1 - first == count;
-        let made = self.made.get(first as usize - 1..last as usize);
+            reader.newest.is_some_and(|newest| newest + 1 == first) && last + 1 == first + count;
+        let made = self
+            .made
+            .get((first as usize).wrapping_sub(1)..last as usize);
         let made = made.filter(|made| is_plain && made.iter().all(Option::is_some));
         let Some(made) = made else {
             for line in lines.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
