@@ -424,7 +424,7 @@ fn slow(w: &World) -> Result<(), String> {
     slow.hello()?;
     let mut elsewhere = asking(&socket, "{\"mailboxes\":[\"other\"]}\n")?;
     // More than any socket takes.
-    let n = 2_000;
+    let n = 1_000;
     w.append("busy", "{}\n")?;
     lines.expect(&[event(1, CREATED, "busy"), event(2, APPENDED, "busy")])?;
     for seq in 3..=n {

@@ -168,12 +168,19 @@ struct Reader {
 }
 
 impl Reader {
-    fn of(stream: UnixStream) -> Reader {
+    /// One that has had its hello: what happens from now on is told to it.
+    fn of(mut stream: UnixStream) -> Reader {
+        let mut hello = Vec::new();
+        while hello.last() != Some(&b'\n') {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            hello.push(byte[0]);
+        }
         stream.set_nonblocking(true).unwrap();
         Reader {
             stream,
             begun: Vec::new(),
-            newest: None,
+            newest: Some(seq_of(&hello)),
         }
     }
 }
@@ -266,7 +273,6 @@ impl Tally {
         let value: serde_json::Value = serde_json::from_slice(line).unwrap();
         let seq = value["seq"].as_u64().unwrap();
         match value["type"].as_str().unwrap() {
-            "hello" => reader.newest = Some(seq),
             "lagged" => {
                 let missed = value["missed"].as_u64().unwrap();
                 assert_eq!(reader.newest.unwrap() + missed, seq, "{value}");
