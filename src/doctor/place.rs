@@ -125,7 +125,7 @@ impl Doctor {
                     .and_then(|()| stream.set_read_timeout(Some(HELLO_WAIT)))
                     .and_then(|()| BufReader::new(&stream).read_until(b'\n', &mut line));
                 self.add(match (read, Kind::of(&line)) {
-                    (Ok(_), Kind::Hello { hub, .. }) => {
+                    (Ok(_), Kind::Hello { hub }) => {
                         finding(State::Well, &format!("hub {hub} is alive"))
                     }
                     (Ok(_), Kind::Refused { reason }) => {

@@ -276,3 +276,48 @@ fn is_absent(error: &io::Error) -> bool {
     use io::ErrorKind::{NotADirectory, NotFound};
     matches!(error.kind(), NotFound | NotADirectory)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::event::Happened;
+    use crate::mailbox::Append;
+    use crate::{Message, Root};
+
+    /// The events that come until there are as many as are wanted.
+    fn events(source: &mut Source, count: usize) -> Vec<Event> {
+        let end = Instant::now() + Duration::from_secs(30);
+        let mut events = Vec::new();
+        while events.len() < count {
+            assert!(Instant::now() < end, "waited in vain: {events:?}");
+            let due = source.due().saturating_duration_since(Instant::now());
+            std::thread::sleep(due.min(Duration::from_millis(5)));
+            events.extend(source.look().unwrap());
+        }
+        events
+    }
+
+    /// By polling, which is what remains where the system tells nothing; and before there
+    /// is a root.
+    #[test]
+    fn polling_sees_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::at(dir.path().join("not/there/yet"));
+        let mut source = Source::begin(&root).unwrap();
+        source.notifier.poll_instead();
+        source.arm().unwrap();
+        let mailbox = root.mailbox("a").unwrap();
+        let how = Append::default();
+        mailbox.append(&Message::new("x"), &how).unwrap();
+        let found = events(&mut source, 2);
+        assert_eq!(found[0].what, Happened::Created);
+        assert!(matches!(found[1].what, Happened::Appended { bytes: 1.. }));
+        mailbox.append(&Message::new("y"), &how).unwrap();
+        let found = events(&mut source, 1);
+        assert!(matches!(found[0].what, Happened::Appended { .. }));
+        mailbox.drain().unwrap().unwrap().ack().unwrap();
+        assert_eq!(events(&mut source, 1)[0].what, Happened::Drained);
+        std::fs::remove_dir_all(dir.path().join("not")).unwrap();
+        assert_eq!(events(&mut source, 1)[0].what, Happened::Removed);
+    }
+}

@@ -140,10 +140,8 @@ pub(crate) fn refused(reason: &str) -> Vec<u8> {
 /// What a reader has to know of a line it passes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// `filtered` when it repeats a filter.
     Hello {
         hub: String,
-        filtered: bool,
     },
     Lagged,
     Heartbeat,
@@ -163,7 +161,6 @@ impl Kind {
             r#type: String,
             hub: Option<String>,
             reason: Option<String>,
-            mailboxes: Option<serde::de::IgnoredAny>,
         }
         let Ok(line) = serde_json::from_slice::<Line>(line) else {
             return Kind::Foreign;
@@ -171,7 +168,6 @@ impl Kind {
         match &*line.r#type {
             "hello" => Kind::Hello {
                 hub: line.hub.unwrap_or_default(),
-                filtered: line.mailboxes.is_some(),
             },
             "lagged" => Kind::Lagged,
             "heartbeat" => Kind::Heartbeat,
@@ -285,15 +281,10 @@ mod tests {
 
     #[test]
     fn kinds() {
-        let filtered = BTreeSet::from(["a".to_owned()]);
-        let hello = |mailboxes| Kind::of(&hello("h", 1, mailboxes));
-        let hub = || "h".to_owned();
-        let of = |filtered| Kind::Hello {
-            hub: hub(),
-            filtered,
-        };
-        assert_eq!(hello(None), of(false));
-        assert_eq!(hello(Some(&filtered)), of(true));
+        let hub = "h".to_owned();
+        assert_eq!(Kind::of(&hello("h", 1, None)), Kind::Hello { hub });
+        assert_eq!(Kind::of(&lagged(2, 1)), Kind::Lagged);
+        assert_eq!(Kind::of(&heartbeat(2)), Kind::Heartbeat);
         assert_eq!(Kind::of(b"{\"type\":\"later\"}"), Kind::Other);
         for foreign in ["", "[]", "{}", "{\"type\":1}", "x"] {
             assert_eq!(Kind::of(foreign.as_bytes()), Kind::Foreign, "{foreign}");
