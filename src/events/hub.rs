@@ -18,7 +18,7 @@ use crate::sys::limits;
 use crate::sys::socket::{self, Readiness};
 
 /// Descriptors kept free for the files a look needs.
-const SPARE_DESCRIPTORS: u64 = 32;
+const SPARE_DESCRIPTORS: usize = 32;
 
 /// The longest rest between two looks.
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_millis(15);
@@ -71,7 +71,6 @@ impl Hub {
         };
         let bound = Bound::take(place)?;
         let source = Source::begin(root)?;
-        let max = limits::open_files().saturating_sub(SPARE_DESCRIPTORS);
         let now = Instant::now();
         Ok(Hub {
             id: format!("{:016x}", rand::random::<u64>()),
@@ -79,7 +78,7 @@ impl Hub {
             bound,
             backlog: Backlog::new(),
             subscribers: Vec::new(),
-            max_subscribers: usize::try_from(max).unwrap_or(usize::MAX),
+            max_subscribers: limits::open_files().saturating_sub(SPARE_DESCRIPTORS),
             next_look: now,
             next_accept: now,
             next_check: now + SOCKET_CHECK,

@@ -17,8 +17,10 @@ pub(crate) fn raise_open_files() {
 }
 
 /// How many descriptors this process may have open.
-pub(crate) fn open_files() -> u64 {
-    getrlimit(Resource::RLIMIT_NOFILE).map_or(256, |(soft, _)| soft) // what every system allows
+pub(crate) fn open_files() -> usize {
+    let soft = getrlimit(Resource::RLIMIT_NOFILE).map(|(soft, _)| soft);
+    // What every system allows, where it does not say.
+    soft.map_or(256, |soft| usize::try_from(soft).unwrap_or(usize::MAX))
 }
 
 /// Whether `file` is `/dev/null` opened for reading and writing.
