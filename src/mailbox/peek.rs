@@ -1,6 +1,7 @@
 //! Peek: reading without the lock and without changing anything.
 
 use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
 
 use crate::error::{Error, Result};
 use crate::format::record::{Line, Record};
@@ -106,12 +107,23 @@ impl Mailbox {
         })
     }
 
-    /// The claims there are now, oldest first, each with its birth, open.
-    pub(crate) fn open_claims(&self) -> Result<Vec<(u64, File)>> {
+    /// The claims there are now, oldest first, each with its birth, open; but for those
+    /// that are known by birth, and device and inode.
+    pub(crate) fn open_claims(
+        &self,
+        mut is_known: impl FnMut(u64, (u64, u64)) -> bool,
+    ) -> Result<Vec<(u64, File)>> {
         if !self.has_claims()? {
             return Ok(Vec::new());
         }
-        self.open_all(&self.list_claims()?.names)
+        let mut names = self.list_claims()?.names;
+        names.retain(|name| {
+            let there = fs::lstat(&self.claims.join(name.to_entry()));
+            // One that cannot be looked at cannot be opened either, which says why.
+            let there = there.ok().flatten();
+            !there.is_some_and(|meta| is_known(name.birth, (meta.dev(), meta.ino())))
+        });
+        self.open_all(&names)
     }
 
     fn open_all(&self, names: &[ClaimName]) -> Result<Vec<(u64, File)>> {

@@ -236,25 +236,24 @@ impl Follower {
     }
 
     fn find_claims(&mut self) -> Result<()> {
-        let failed = |e| Error::io(OP, self.mailbox.path(), e);
         let mut present = HashSet::new();
-        for (birth, file) in self.mailbox.open_claims()? {
-            let tail = Tail::of(file).map_err(failed)?;
-            let key = (birth, tail.identity);
-            present.insert(key);
-            let is_waiting = |waiting: &Waiting| waiting.tail.identity == tail.identity;
-            let is_known = self.known_claims.contains(&key)
-                || self.waiting.iter().any(is_waiting)
-                || self
-                    .current
-                    .as_ref()
-                    .is_some_and(|c| c.identity == tail.identity);
-            if !is_known {
-                self.waiting.push_back(Waiting {
-                    tail,
-                    ids_only: true,
-                });
+        let claims = self.mailbox.open_claims(|birth, identity| {
+            let is_it = |tail: &Tail| tail.identity == identity;
+            let is_known = self.known_claims.contains(&(birth, identity))
+                || self.waiting.iter().any(|waiting| is_it(&waiting.tail))
+                || self.current.as_ref().is_some_and(is_it);
+            if is_known {
+                present.insert((birth, identity));
             }
+            is_known
+        })?;
+        for (birth, file) in claims {
+            let tail = Tail::of(file).map_err(|e| self.failed(e))?;
+            present.insert((birth, tail.identity));
+            self.waiting.push_back(Waiting {
+                tail,
+                ids_only: true,
+            });
         }
         self.known_claims = present;
         Ok(())

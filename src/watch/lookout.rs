@@ -355,19 +355,22 @@ impl Lookout {
         let is_told = loop {
             let left = end.saturating_duration_since(Instant::now());
             if !is_written || changes.iter().any(|change: &Change| change.watch == id) {
-                break true;
+                break Ok(true);
             }
             if left.is_zero() {
-                break false;
+                break Ok(false);
             }
-            self.notifier.wait(Some(left), &mut changes)?;
+            if let Err(error) = self.notifier.wait(Some(left), &mut changes) {
+                break Err(error);
+            }
         };
         let _ = fs::unlink(&file); // there is none, or it cannot be helped
         self.notifier.remove(id);
-        // What came beside is for the next wait.
-        let keys = self.dirs.values().flat_map(|dir| dir.mailboxes.keys());
-        self.changed.extend(keys);
-        match is_told {
+        self.understand(changes); // what came beside
+        // A waker that was used meanwhile was used up: whoever waits next returns at once.
+        self.changed
+            .extend(self.dirs.values().flat_map(|dir| dir.mailboxes.keys()));
+        match is_told? {
             true => Ok(()),
             false => self.fall_back(format!("it tells nothing of {}", path.display())),
         }

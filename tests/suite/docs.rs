@@ -107,6 +107,10 @@ case $* in
     grep -qxF "name = \"$2\"" Cargo.toml && exit
     echo "there is no test $2" >&2
     exit 101 ;;
+'bench --bench '*)
+    grep -A1 -xF '[[bench]]' Cargo.toml | grep -qxF "name = \"$3\"" && exit
+    echo "there is no bench $3" >&2
+    exit 101 ;;
 'run -p mbox-conformance -- '*)
     shift 4
     for word; do

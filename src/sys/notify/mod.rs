@@ -119,6 +119,7 @@ pub(crate) struct Change {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     Entry(OsString),
+    #[allow(dead_code)] // only inotify has a queue that overflows
     Overflow,
     DirGone,
 }
