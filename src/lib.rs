@@ -48,7 +48,9 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod doctor;
 mod error;
+mod events;
 mod format;
 mod lock;
 mod mailbox;
@@ -60,6 +62,8 @@ mod watch;
 pub mod cli;
 
 pub use error::{Error, ErrorKind, Result};
+pub use events::{Hub, Line, Place, Stream};
+pub use format::event::Request;
 pub use format::message::Message;
 pub use format::name::{is_id, is_name};
 pub use format::record::Record;

@@ -236,7 +236,7 @@ impl Lock {
     }
 
     /// REC-4: a marker whose maker died.
-    fn clear_stale_mark(&self) -> Result<()> {
+    pub(crate) fn clear_stale_mark(&self) -> Result<()> {
         let Some(meta) = fs::lstat(&self.steal).map_err(|e| self.failed(&self.steal, e))? else {
             return Ok(());
         };
@@ -263,6 +263,34 @@ impl Lock {
         // From here on a wrong rmdir only costs somebody a retry.
         fs::rmdir(&self.dir).map_err(|e| self.failed(&self.dir, e))?;
         Ok(Released::Held)
+    }
+
+    /// Whether its holder is dead by the word of the kernel: it had the guard (REC-1).
+    pub(crate) fn is_of_a_dead_holder(&self) -> Result<bool> {
+        if !self.read_owner()?.is_some_and(|owner| owner.is_guarded()) || self.state()?.is_free() {
+            return Ok(false);
+        }
+        let file = fs::open_read(&self.guard).map_err(|e| self.failed(&self.guard, e))?;
+        let Some(file) = file else {
+            return Ok(false);
+        };
+        let held = guard::try_lock(&file).map_err(|e| self.failed(&self.guard, e))?;
+        // Its holder may have released it before we had the guard.
+        let owner = self.read_owner()?;
+        guard::unlock(&file);
+        Ok(matches!(held, Flock::Held) && owner.is_some_and(|owner| owner.is_guarded()))
+    }
+
+    /// Whether there is an owner file and no lock: whoever takes the lock next finds that
+    /// out, and waits until it is 30 s old (ACQ-5).
+    pub(crate) fn has_owner_alone(&self) -> Result<bool> {
+        Ok(self.state()?.is_free() && self.read_owner()?.is_some() && self.state()?.is_free())
+    }
+
+    /// Whether a steal marker is older than any that is in use.
+    pub(crate) fn has_stale_mark(&self) -> Result<bool> {
+        let meta = fs::lstat(&self.steal).map_err(|e| self.failed(&self.steal, e))?;
+        Ok(meta.is_some_and(|meta| meta.is_dir() && age(&meta) > STALE))
     }
 
     /// What the lock looks like now.

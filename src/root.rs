@@ -64,6 +64,18 @@ impl Root {
     /// # Errors
     /// When the root is unsafe or cannot be read.
     pub fn mailboxes_by_name(&self) -> Result<Vec<Mailbox>> {
+        self.mailboxes_with(&["", suffix::CLAIMS, suffix::LOCK, suffix::DAMAGED])
+    }
+
+    /// The same, and those of which only leftovers are there.
+    pub(crate) fn mailboxes_and_leftovers(&self) -> Result<Vec<Mailbox>> {
+        let ends = ["", suffix::CLAIMS, suffix::LOCK, suffix::DAMAGED];
+        let left = [suffix::OWNER, suffix::STEAL, suffix::GUARD];
+        self.mailboxes_with(&[&ends[..], &left].concat())
+    }
+
+    /// The mailboxes of which a file with one of these endings is there.
+    fn mailboxes_with(&self, ends: &[&str]) -> Result<Vec<Mailbox>> {
         self.check()?;
         let dir = self.mailboxes();
         if fs::lstat(&dir)
@@ -82,7 +94,6 @@ impl Root {
             let Some(file) = entry.file_name().to_str() else {
                 continue;
             };
-            let ends = ["", suffix::CLAIMS, suffix::LOCK, suffix::DAMAGED];
             let name = ends
                 .iter()
                 .find_map(|end| file.strip_suffix(&format!("{}{end}", suffix::RECORDS)));
@@ -118,36 +129,40 @@ impl Root {
         Ok(())
     }
 
-    fn mailboxes(&self) -> PathBuf {
+    /// Where its mailboxes are.
+    pub(crate) fn mailboxes(&self) -> PathBuf {
         self.dir.join("mailboxes")
     }
 
     /// ROOT-4: refuses a root that others could have prepared.
     pub(crate) fn check(&self) -> Result<()> {
-        for dir in [&self.dir, &self.mailboxes()] {
-            let Some(meta) = fs::lstat(dir).map_err(|e| Error::io(OP, dir, e))? else {
-                continue;
-            };
-            if !meta.is_dir() {
-                return Err(Error::unsafe_file(OP, dir));
-            }
-            let (what, next_step) = if !fs::is_mine(&meta) {
-                (
-                    "it belongs to another user",
-                    "choose a root of your own with --root or MBOX_ROOT",
-                )
-            } else if fs::is_writable_by_others(&meta) {
-                (
-                    "others may write to it",
-                    "run chmod o-w on it, or choose another root",
-                )
-            } else {
-                continue;
-            };
-            return Err(Error::new(ErrorKind::Refused, OP, dir, what, next_step));
-        }
-        Ok(())
+        check_directory(&self.dir)?;
+        check_directory(&self.mailboxes())
     }
+}
+
+/// Refuses a directory that others could have prepared; one that is not there is fine.
+pub(crate) fn check_directory(dir: &Path) -> Result<()> {
+    let Some(meta) = fs::lstat(dir).map_err(|e| Error::io(OP, dir, e))? else {
+        return Ok(());
+    };
+    if !meta.is_dir() {
+        return Err(Error::unsafe_file(OP, dir));
+    }
+    let (what, next_step) = if !fs::is_mine(&meta) {
+        (
+            "it belongs to another user",
+            "choose a root of your own with --root or MBOX_ROOT",
+        )
+    } else if fs::is_writable_by_others(&meta) {
+        (
+            "others may write to it",
+            "run chmod o-w on it, or choose another root",
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::Refused, OP, dir, what, next_step))
 }
 
 const OP: &str = "use the root";

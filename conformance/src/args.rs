@@ -10,6 +10,8 @@ pub enum Part {
     Cases,
     /// Every scenario of two on every ordered pair of drivers.
     Pairs,
+    /// Hubs, by spec/events.md.
+    Events,
     /// Eight racing for a lock left behind, and the swarm.
     Swarm,
     /// Is every requirement tested, or listed as not testable?

@@ -10,6 +10,7 @@ mod content;
 mod coverage;
 mod disk;
 mod driver;
+mod events;
 mod pairs;
 mod race;
 mod report;
@@ -95,6 +96,9 @@ fn run(args: &Args) -> Result<bool, String> {
     if args.part(Part::Pairs) {
         run_pairs(args, &drivers, strace, &report)?;
     }
+    if args.part(Part::Events) {
+        run_events(args, &drivers, &report);
+    }
     if args.part(Part::Swarm) && !drivers.is_empty() {
         run_swarm(args, &drivers, &report);
     }
@@ -112,6 +116,7 @@ fn is_known(name: &str, cases: &[Case]) -> bool {
     cases.iter().any(|c| c.name == name)
         || pairs::SCENARIOS.iter().any(|s| s.name == name)
         || sync::SCENARIOS.iter().any(|(known, ..)| *known == name)
+        || events::SCENARIOS.iter().any(|(known, ..)| *known == name)
         || stall::all().iter().any(|s| s.name() == name)
         || signal::all().iter().any(|s| s.name() == name)
 }
@@ -170,6 +175,9 @@ fn run_coverage(args: &Args, home: &Path, cases: &[Case], report: &Report) -> Re
     cite(stall::TESTS, "stall");
     cite(signal::TESTS, "signal");
     for (name, tests, _) in sync::SCENARIOS {
+        cite(tests, name);
+    }
+    for (name, tests, _) in events::SCENARIOS {
         cite(tests, name);
     }
     cite(race::TESTS, "race");
@@ -291,6 +299,33 @@ fn run_pairs(args: &Args, drivers: &[Driver], strace: bool, report: &Report) -> 
 
 fn again(name: &str, a: &Driver) -> String {
     format!("--only pairs --filter {name} --with {}", a.name)
+}
+
+fn run_events(args: &Args, drivers: &[Driver], report: &Report) {
+    let (mut jobs, mut hubs): (Vec<Job>, usize) = (Vec::new(), 0);
+    for d in drivers.iter().filter(|d| args.has(&d.name)) {
+        match events::has_hub(d) {
+            Ok(true) => hubs += 1,
+            Ok(false) => {
+                report.note(&format!("{} has no hub", d.name));
+                continue;
+            }
+            Err(why) => {
+                report.fail(&d.name, "events", &why, "--only events");
+                continue;
+            }
+        }
+        for (name, _, scenario) in events::SCENARIOS {
+            if args.wants(name) {
+                jobs.push(Box::new(move || {
+                    let again = format!("--only events --filter {name} --with {}", d.name);
+                    report.scenario(&[d], name, &again, events::run(d, scenario));
+                }));
+            }
+        }
+    }
+    in_parallel(args.jobs, &jobs);
+    report.say(&format!("events: {} scenarios of {hubs} hubs", jobs.len()));
 }
 
 fn run_swarm(args: &Args, drivers: &[Driver], report: &Report) {

@@ -24,7 +24,7 @@ fn the_bundled_drivers_conform() {
         ]);
     } else {
         let some = ["--with", "binary", "--with", "bash", "--with", "python"];
-        run(&[&["--only", "cases,coverage"][..], &some].concat());
+        run(&[&["--only", "cases,coverage,events"][..], &some].concat());
         run(&["--only", "pairs", "--with", "binary", "--stalls", "2"]);
         run(&[
             "--only",

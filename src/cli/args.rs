@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::format::name;
+use crate::format::{HEARTBEATS, name};
 
 const HELP: &str = "\
 {about}
@@ -22,6 +22,7 @@ Mail:
 Waiting:
   wait     Wait until there is mail
   watch    Print messages as they arrive, or hand them over
+  events   Follow what happens to the mailboxes, or serve that to others
 
 Files and locks:
   has      Exit 0 when there is mail, 1 when not
@@ -29,6 +30,7 @@ Files and locks:
   acquire  Take a mailbox's lock and print its token
   release  Release the lock with its token
   lock     Run a command holding the lock
+  doctor   Say what is wrong with the mailboxes, and repair it
 
 {options}{after-help}";
 
@@ -64,6 +66,8 @@ pub(super) enum Verb {
     Acquire(AcquireArgs),
     Release(ReleaseArgs),
     Lock(LockArgs),
+    Events(EventsArgs),
+    Doctor(DoctorArgs),
 }
 
 /// Append one message and print its id once it is safe
@@ -269,6 +273,40 @@ pub(super) struct LockArgs {
     pub(super) command: Vec<OsString>,
 }
 
+/// Follow what happens to the mailboxes, one JSON object a line, for ever
+///
+/// Through the hub of the root when one is alive, else by watching the files. With
+/// --serve it is that hub, and prints the path of its socket once it listens.
+#[derive(Debug, clap::Args)]
+pub(super) struct EventsArgs {
+    /// Be the hub that any number of programs can follow
+    #[arg(long, conflicts_with_all = ["mailboxes", "heartbeat", "count"])]
+    pub(super) serve: bool,
+    /// Only events of this mailbox; may be given more than once
+    #[arg(long = "mailbox", value_name = "NAME", value_parser = name, num_args = 1..)]
+    pub(super) mailboxes: Vec<String>,
+    /// A heartbeat whenever nothing else was printed for so long, 0.1 to 86400
+    #[arg(long, value_name = "SECS", value_parser = heartbeat)]
+    pub(super) heartbeat: Option<Duration>,
+    /// End after N events
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) count: Option<u64>,
+}
+
+/// Say what is wrong with the mailboxes and what to do, and how changes are noticed here
+///
+/// Exits 0 when all is well or was repaired, and 1 when something needs attention. It
+/// never changes or removes mail.
+#[derive(Debug, clap::Args)]
+pub(super) struct DoctorArgs {
+    /// Repair what can be repaired
+    #[arg(long)]
+    pub(super) fix: bool,
+    /// One JSON object per finding, one a line, and a summary
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Wait {
     /// How long to wait for the lock
@@ -318,6 +356,14 @@ fn seconds(text: &str) -> Result<Duration, &'static str> {
     parsed
         .map(|secs| Duration::try_from_secs_f64(secs).unwrap_or(Duration::MAX))
         .ok_or("not a number of seconds such as 0, 0.5 or 5")
+}
+
+fn heartbeat(text: &str) -> Result<Duration, &'static str> {
+    let every = seconds(text)?;
+    (HEARTBEATS.0..=HEARTBEATS.1)
+        .contains(&every)
+        .then_some(every)
+        .ok_or("not between 0.1 and 86400 seconds")
 }
 
 #[cfg(test)]

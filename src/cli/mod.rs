@@ -7,7 +7,9 @@ mod acquire;
 mod append;
 mod args;
 mod command;
+mod doctor;
 mod drain;
+mod events;
 mod exit;
 mod has;
 mod list;
@@ -51,7 +53,7 @@ pub fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<Status, Exit> {
     let places = Places { root: args.root };
-    if let Verb::Drain(_) | Verb::Take(_) | Verb::Watch(_) = args.verb {
+    if let Verb::Drain(_) | Verb::Take(_) | Verb::Watch(_) | Verb::Events(_) = args.verb {
         limits::raise_open_files();
     }
     match args.verb {
@@ -66,6 +68,8 @@ fn run(args: Args) -> Result<Status, Exit> {
         Verb::Release(args) => acquire::release(args, &places),
         Verb::Lock(args) => lock::run(args, &places),
         Verb::List(args) => list::run(args, &places),
+        Verb::Events(args) => events::run(args, &places),
+        Verb::Doctor(args) => doctor::run(args, &places),
     }
 }
 
@@ -90,6 +94,12 @@ impl Places {
                 "there is no root directory: set MBOX_ROOT or give --root DIR",
             )),
         }
+    }
+
+    /// Where a socket goes whose path in the root would be too long (HUB-1).
+    fn runtime_dir(&self) -> Option<PathBuf> {
+        let dir = var("XDG_RUNTIME_DIR").map(PathBuf::from);
+        dir.filter(|dir| dir.is_absolute())
     }
 
     fn mailbox(&self, argument: &OsString) -> Result<Mailbox, Exit> {

@@ -4,6 +4,7 @@
 //! process id. It mirrors `spec/` section by section, and every constant of the
 //! specification is on this page, once.
 
+pub(crate) mod event;
 pub(crate) mod message;
 pub(crate) mod name;
 pub(crate) mod record;
@@ -51,6 +52,45 @@ pub(crate) const MAX_DEPTH: usize = 128;
 
 /// How many delivered ids one pass remembers to drop repeats (DRAIN-7).
 pub(crate) const SEEN_IDS: usize = 65_536;
+
+/// Version of the event stream, as `hello` says it (EVENT-3).
+pub(crate) const EVENTS_VERSION: u32 = 1;
+
+/// How many events a subscriber may be behind what its socket has taken (HUB-9).
+pub(crate) const EVENT_QUEUE: usize = 64;
+
+/// Longest line a subscriber may send, in bytes, newline included (HUB-8).
+pub(crate) const MAX_REQUEST: usize = 16 << 10;
+
+/// Bounds of a heartbeat's interval (EVENT-11).
+pub(crate) const HEARTBEATS: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_secs(86_400));
+
+/// Least time from one look at the mailboxes to the next (EVENT-9).
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// How long a backend may take to tell of a write that was made to prove it.
+pub(crate) const PROOF: Duration = Duration::from_millis(250);
+
+/// Age from which a temporary is left over: its maker is dead, or will find it gone and
+/// lose nothing by it (FILE-5).
+pub(crate) const TEMPORARY_STALE: Duration = Duration::from_secs(300);
+
+/// How long a client waits for the hello of a hub.
+pub(crate) const HELLO_WAIT: Duration = Duration::from_secs(2);
+
+/// How often a hub sees to it that its socket is in its place (HUB-6).
+pub(crate) const SOCKET_CHECK: Duration = Duration::from_secs(1);
+
+/// Longest path a socket can be bound to, in bytes (HUB-1).
+pub(crate) const MAX_SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+
+/// Names in the root, and in the runtime directory.
+pub(crate) mod place {
+    pub(crate) const SOCKET: &str = "events.socket";
+    pub(crate) const GUARD: &str = "events.guard";
+    pub(crate) const RUNTIME: &str = "mbox";
+}
 
 /// Endings appended to the path of the record file.
 pub(crate) mod suffix {

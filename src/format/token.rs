@@ -134,6 +134,10 @@ impl ClaimName {
         }
     }
 
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.stamp == 0
+    }
+
     pub(crate) fn is_guarded(&self) -> bool {
         self.token.ends_with(b".g")
     }

@@ -9,6 +9,7 @@ mod claim;
 mod drain;
 mod peek;
 mod reader;
+mod repair;
 mod take;
 
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -31,6 +31,11 @@ impl Identity {
 /// lstat; `None` when there is nothing at `path`.
 pub(crate) fn lstat(path: &Path) -> io::Result<Option<Metadata>> {
     absent_as_none(std::fs::symlink_metadata(path))
+}
+
+/// The absolute path without links or dots; `None` when there is nothing at `path`.
+pub(crate) fn canonical(path: &Path) -> io::Result<Option<std::path::PathBuf>> {
+    absent_as_none(std::fs::canonicalize(path))
 }
 
 /// Whether both are the same file.
@@ -205,6 +210,27 @@ pub(crate) fn may_write(dir: &Path) -> bool {
 /// Whether others (mode bit 0002) may write there.
 pub(crate) fn is_writable_by_others(meta: &Metadata) -> bool {
     meta.mode() & 0o002 != 0
+}
+
+/// The permission bits that others than the owner have.
+pub(crate) fn bits_of_others(meta: &Metadata) -> u32 {
+    meta.mode() & 0o077
+}
+
+/// Takes all permissions of a file or directory of ours from everybody else, and gives us
+/// ours: 0600 or 0700 (FILE-1).
+pub(crate) fn make_private(path: &Path) -> io::Result<()> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(path)?;
+    let mode = if file.metadata()?.is_dir() {
+        0o700
+    } else {
+        0o600
+    };
+    file.set_permissions(std::fs::Permissions::from_mode(mode))
 }
 
 /// `std` adds `O_CLOEXEC`.

@@ -16,6 +16,13 @@ pub(crate) fn raise_open_files() {
     }
 }
 
+/// How many descriptors this process may have open.
+pub(crate) fn open_files() -> usize {
+    let soft = getrlimit(Resource::RLIMIT_NOFILE).map(|(soft, _)| soft);
+    // What every system allows, where it does not say.
+    soft.map_or(256, |soft| usize::try_from(soft).unwrap_or(usize::MAX))
+}
+
 /// Whether `file` is `/dev/null` opened for reading and writing.
 pub(crate) fn is_null_for_reading(file: impl AsFd) -> bool {
     let is_null = || -> nix::Result<bool> {

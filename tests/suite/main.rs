@@ -8,7 +8,9 @@ mod cli;
 
 mod acquire;
 mod append;
+mod doctor;
 mod drain;
+mod events;
 mod has;
 mod list;
 mod lock;

@@ -32,6 +32,7 @@ mod inotify;
 ))]
 mod kqueue;
 mod poll;
+pub(crate) mod proof;
 mod scan;
 #[cfg(test)]
 mod tests;

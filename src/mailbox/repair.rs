@@ -1,0 +1,172 @@
+//! What `doctor` looks for in a mailbox, and the steps of the protocol that put it right.
+//!
+//! Nothing here removes or changes a record. A stale lock is cleared by Recover, which any
+//! acquire does; a torn tail is healed as an append heals it (APP-3); orphaned claims are
+//! adopted and given up, as a reader does that is about to end (DRAIN-2, CLAIM-7).
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+use crate::format::record::Line;
+use crate::format::token::ClaimName;
+use crate::format::{STALE, TEMPORARY_STALE, suffix};
+use crate::lock::{Lock, Released};
+use crate::mailbox::Mailbox;
+use crate::mailbox::claim::Claims;
+use crate::mailbox::reader::Lines;
+use crate::sys::guard::{self, Flock};
+use crate::sys::signals::Deferred;
+use crate::sys::{clock, fs};
+
+/// What is wrong among the records.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Records {
+    /// Lines that are no records, less a torn last one.
+    pub(crate) damaged: usize,
+    /// The last line has no newline and is no record.
+    pub(crate) is_torn: bool,
+}
+
+impl Mailbox {
+    pub(crate) fn its_lock(&self) -> &Lock {
+        &self.lock
+    }
+
+    pub(crate) fn claims_path(&self) -> &std::path::Path {
+        &self.claims
+    }
+
+    /// Reads the record file to its end.
+    pub(crate) fn examine_records(&self) -> Result<Records> {
+        self.records_len()?; // refuses what is unsafe
+        let failed = |e| Error::io("read", &self.records, e);
+        let mut found = Records::default();
+        let Some(file) = fs::open_read(&self.records).map_err(failed)? else {
+            return Ok(found);
+        };
+        let mut lines = Lines::of(file);
+        while let Some((line, is_ended)) = lines.next().map_err(failed)? {
+            if let Line::Damaged(_) = Line::classify(line) {
+                found.damaged += usize::from(is_ended);
+                found.is_torn = !is_ended;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Ends a torn last line, so that it is one damaged line and nothing more.
+    pub(crate) fn heal(&self) -> Result<()> {
+        let signals = Deferred::begin();
+        let lock = self.acquire(&signals)?;
+        let failed = |e| Error::io("heal", &self.records, e);
+        // Nobody may have made it anew by opening it.
+        if self.records_len()?.is_some() && self.examine_records()?.is_torn {
+            let mut file = fs::open_append(&self.records).map_err(failed)?;
+            file.write_all(b"\n").map_err(failed)?;
+        }
+        // A newline too many is a blank line, so it does not matter whose the lock was.
+        let (Released::Held | Released::Lost) = lock.release()?;
+        Ok(())
+    }
+
+    /// Claims whose reader is dead and did not give them up.
+    pub(crate) fn orphans(&self) -> Result<usize> {
+        let now = clock::unix_millis();
+        let is_orphan = |name: &ClaimName| -> Result<bool> {
+            if !name.is_guarded() {
+                return Ok(name.is_older_than(STALE, now));
+            }
+            let path = self.claims.join(name.to_entry());
+            let failed = |e| Error::io("look at", &path, e);
+            let Some(file) = fs::open_read(&path).map_err(failed)? else {
+                return Ok(false);
+            };
+            let held = guard::try_lock(&file).map_err(failed)?;
+            guard::unlock(&file);
+            Ok(matches!(held, Flock::Held))
+        };
+        let mut orphans = 0;
+        for name in &self.list_claims()?.names {
+            orphans += usize::from(!name.is_given_up() && is_orphan(name)?);
+        }
+        Ok(orphans)
+    }
+
+    /// Whether the claims directory is empty, and was for so long that nobody is about to
+    /// use it: it then stands for mail that is not there (HAS-1).
+    pub(crate) fn has_empty_claims(&self) -> Result<bool> {
+        let meta = fs::lstat(&self.claims).map_err(|e| Error::io("look at", &self.claims, e))?;
+        let Some(meta) = meta.filter(std::fs::Metadata::is_dir) else {
+            return Ok(false);
+        };
+        let listing = self.list_claims()?;
+        let is_old = meta
+            .modified()
+            .is_ok_and(|mtime| clock::distance_from_now(mtime) > STALE);
+        Ok(is_old && listing.names.is_empty() && listing.foreign.is_empty())
+    }
+
+    /// Adopts what is orphaned and gives it up at once, so that the next reader, of whatever
+    /// kind, need not wait; removes an empty claims directory.
+    pub(crate) fn give_up_orphans(&self) -> Result<()> {
+        let signals = Deferred::begin();
+        let mut claims = Claims::of(self);
+        let lock = self.acquire(&signals)?;
+        claims.adopt(&lock)?;
+        if claims.is_empty() {
+            claims.remove_dir()?;
+        }
+        // Nothing was read, so it does not matter whether the lock was held to the end.
+        let (Released::Held | Released::Lost) = lock.release()?;
+        Ok(())
+    }
+
+    /// Temporaries whose maker is dead, by their age.
+    pub(crate) fn old_temporaries(&self) -> Result<Vec<PathBuf>> {
+        let (Some(dir), Some(name)) = (self.records.parent(), self.records.file_name()) else {
+            return Ok(Vec::new());
+        };
+        let failed = |e| Error::io("look at", dir, e);
+        let mut prefix = name.to_owned();
+        prefix.push(suffix::TEMPORARY);
+        let mut old = Vec::new();
+        for entry in fs::list(dir).map_err(failed)?.unwrap_or_default() {
+            if !entry
+                .as_encoded_bytes()
+                .starts_with(prefix.as_encoded_bytes())
+            {
+                continue;
+            }
+            let path = dir.join(entry);
+            let meta = fs::lstat(&path).map_err(failed)?;
+            let mtime = meta.filter(std::fs::Metadata::is_file);
+            let mtime = mtime.and_then(|meta| meta.modified().ok());
+            if mtime.is_some_and(|mtime| clock::distance_from_now(mtime) > TEMPORARY_STALE) {
+                old.push(path);
+            }
+        }
+        old.sort();
+        Ok(old)
+    }
+
+    /// Removes them under the lock. A taker that wakes up after all finds its temporary
+    /// gone, fails, and has lost nothing: its claims hold everything (TAKE-3).
+    pub(crate) fn remove_old_temporaries(&self) -> Result<()> {
+        let signals = Deferred::begin();
+        let lock = self.acquire(&signals)?;
+        for path in self.old_temporaries()? {
+            fs::unlink(&path).map_err(|e| Error::io("remove", &path, e))?;
+        }
+        let (Released::Held | Released::Lost) = lock.release()?; // they were old before and after
+        Ok(())
+    }
+
+    /// Takes the lock, which clears one that is stale, and releases it.
+    pub(crate) fn clear_lock(&self) -> Result<()> {
+        let signals = Deferred::begin();
+        // Taken is cleared, whatever the release says.
+        let (Released::Held | Released::Lost) = self.acquire(&signals)?.release()?;
+        Ok(())
+    }
+}
