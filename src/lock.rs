@@ -57,6 +57,10 @@ impl State {
     pub(crate) fn is_stale(&self) -> bool {
         matches!(self, State::Held { age, .. } if *age > STALE)
     }
+
+    fn is_free(&self) -> bool {
+        matches!(self, State::Free)
+    }
 }
 
 impl Lock {
