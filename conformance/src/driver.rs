@@ -117,12 +117,14 @@ pub fn load_bundled(
     let text = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
     let list: Vec<Bundled> =
         serde_json::from_str(&text).map_err(|e| format!("{}: {e}", path.display()))?;
+    let python = real_python();
     Ok(list
         .iter()
         .map(|b| {
             let fill = |s: &str| {
                 s.replace("{repo}", &repo.to_string_lossy())
                     .replace("{binary}", &binary.to_string_lossy())
+                    .replace("{python}", &python)
             };
             for need in b.needs.iter().map(|n| fill(n)) {
                 if on_path(OsStr::new(&need)).is_none() {
@@ -132,6 +134,17 @@ pub fn load_bundled(
             Driver::parse(&b.name, &fill(&b.command))
         })
         .collect())
+}
+
+/// The interpreter itself: what is called `python3` may be a launcher that needs longer than
+/// the driver does.
+fn real_python() -> String {
+    let tell = "import sys; print(sys.executable)";
+    let told = Command::new("python3").args(["-c", tell]).output();
+    let told = told.ok().and_then(|out| String::from_utf8(out.stdout).ok());
+    let told = told.map(|path| path.trim().to_owned());
+    told.filter(|path| !path.is_empty())
+        .unwrap_or_else(|| "python3".into())
 }
 
 /// The place of a program (or of a file, when it has a slash).
