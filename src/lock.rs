@@ -120,6 +120,9 @@ impl Lock {
         let mut idle: Option<(Idle, Deadline)> = None;
         let mut is_first = true;
         loop {
+            // Before the looks: they are to span the whole of it.
+            let is_over = idle.as_ref().is_some_and(|(_, end)| end.has_passed());
+            let is_late = deadline.has_passed();
             match guard::try_lock(&file).map_err(|e| self.failed(&self.guard, e))? {
                 Flock::Held => return Ok(Some(file)),
                 Flock::Unsupported => return Ok(None),
@@ -127,19 +130,25 @@ impl Lock {
             }
             // A holder of the guard that is frozen must not wedge anybody. One that runs
             // changes D or S within the patience, or lets go.
-            let is_late = deadline.has_passed();
-            let found = self.idle()?;
-            let is_as_before = found == idle.as_ref().map(|(before, _)| *before);
-            if !is_as_before {
-                idle = found.map(|found| (found, Deadline::after(PATIENCE)));
-            }
-            match &idle {
-                Some((found, patience)) if patience.has_passed() && found.is_frozen(is_late) => {
-                    return Ok(None);
+            let is_as_before = match self.signs()? {
+                Signs::None(found) => {
+                    let is_as_before = idle.as_ref().is_some_and(|(before, _)| *before == found);
+                    if is_as_before && is_over && (found.lock.is_some() || is_late) {
+                        return Ok(None);
+                    }
+                    if !is_as_before {
+                        idle = Some((found, Deadline::after(PATIENCE)));
+                    }
+                    is_as_before
                 }
-                Some(_) if is_as_before || is_first || !is_late => {}
-                _ if is_late => return Err(self.busy()),
-                _ => {}
+                Signs::OfAnother => false,
+                Signs::OfHolder => {
+                    idle = None;
+                    false
+                }
+            };
+            if is_late && !is_as_before && !(is_first && idle.is_some()) {
+                return Err(self.busy());
             }
             is_first = false;
             let until = match &idle {
@@ -150,14 +159,22 @@ impl Lock {
         }
     }
 
-    /// What a peer that waits at the guard finds; `None` while a young D or S says that
-    /// somebody is at work.
-    fn idle(&self) -> Result<Option<Idle>> {
+    /// What a peer that waits at the guard can tell of the one who has it (ACQ-2).
+    fn signs(&self) -> Result<Signs> {
         let lock = self.read_dir()?;
         let mark = fs::lstat(&self.steal).map_err(|e| self.failed(&self.steal, e))?;
-        let is_young = lock.as_ref().is_some_and(|(_, age)| *age <= STALE)
-            || mark.as_ref().is_some_and(|meta| age(meta) <= STALE);
-        Ok((!is_young).then(|| Idle {
+        if mark.as_ref().is_some_and(|meta| age(meta) <= STALE) {
+            return Ok(Signs::OfHolder);
+        }
+        if lock.as_ref().is_some_and(|(_, age)| *age <= STALE) {
+            let owner = self.read_owner()?;
+            let is_of_another = owner.is_some_and(|owner| !owner.is_empty() && !owner.is_guarded());
+            return Ok(match is_of_another {
+                true => Signs::OfAnother,
+                false => Signs::OfHolder,
+            });
+        }
+        Ok(Signs::None(Idle {
             lock: lock.map(|(id, _)| id),
             mark: mark.as_ref().map(Identity::of),
         }))
@@ -348,18 +365,20 @@ fn age(meta: &std::fs::Metadata) -> std::time::Duration {
     clock::distance_from_now(meta.modified().unwrap_or(std::time::UNIX_EPOCH))
 }
 
+/// Whether the holder of the guard may be at work.
+enum Signs {
+    /// D is held with the guard, or was just made; or S was.
+    OfHolder,
+    /// D is held by a peer without guard.
+    OfAnother,
+    None(Idle),
+}
+
 /// D and S at one moment, each old or not there.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Idle {
     lock: Option<Identity>,
     mark: Option<Identity>,
-}
-
-impl Idle {
-    /// Found for as long as the patience, it shows a frozen holder of the guard (ACQ-2).
-    fn is_frozen(&self, is_late: bool) -> bool {
-        self.lock.is_some() || is_late
-    }
 }
 
 #[derive(PartialEq, Eq)]

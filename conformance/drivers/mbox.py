@@ -459,21 +459,22 @@ class Lock:
         before, patience, first = None, None, True
         try:
             while True:
+                over, late = before is not None and patience.over(), pause.over()
                 had = flock_now(fd)
                 if had:
                     self.guard = fd
                 if had or had is None:
                     return
-                late, idle = pause.over(), self.idle()                 # ACQ-2
-                same = idle == before
-                if not same:
-                    before, patience = idle, Pause(PATIENCE)
-                if idle is None:
-                    if late:
-                        self.busy()
-                elif patience.over() and (idle[0] is not None or late):
-                    return
-                elif late and not (same or first):
+                signs, same = self.signs(), False                      # ACQ-2
+                if isinstance(signs, list):
+                    same = signs == before
+                    if same and over and (signs[0] is not None or late):
+                        return
+                    if not same:
+                        before, patience = signs, Pause(PATIENCE)
+                elif signs == "of the holder":
+                    before = None
+                if late and not same and not (first and before is not None):
                     self.busy()
                 first = False
                 (patience if late else pause).wait()
@@ -481,11 +482,14 @@ class Lock:
             if self.guard is None:
                 os.close(fd)
 
-    def idle(self):
-        """What D and S are, or None while one of them is young."""
-        seen = [lstat(self.box.lock), lstat(self.box.steal)]
-        if any(st is not None and age_of(st) <= STALE for st in seen):
-            return None
+    def signs(self):
+        """What D and S are, where they do not tell that somebody is at work."""
+        lock, mark = seen = [lstat(self.box.lock), lstat(self.box.steal)]
+        if mark is not None and age_of(mark) <= STALE:
+            return "of the holder"
+        if lock is not None and age_of(lock) <= STALE:
+            owner = read_owner(self.box)
+            return "of another" if owner and not owner.rstrip().endswith(b".g") else "of the holder"
         return [st and (st.st_ino, st.st_mtime_ns) for st in seen]
 
     def gate(self, pause):                                             # ACQ-3

@@ -124,7 +124,7 @@ fn everything(traces: bool) -> Result<Vec<String>, String> {
         sum.add(&tasks, setting)?;
     }
     println!("\n{} states in all", sum.states);
-    Ok(sum.failures())
+    Ok(sum.failed_or_unused())
 }
 
 /// What was asked for on the command line.
@@ -141,5 +141,5 @@ fn chosen(args: &Args) -> Result<Vec<String>, String> {
     tasks.extend(args.mixes.iter().map(|mix| Task::Look(mix, mutation)));
     let mut sum = Sum::default();
     sum.add(&tasks, setting)?;
-    Ok(Vec::new())
+    Ok(sum.failed())
 }

@@ -3,7 +3,7 @@
 use crate::mutations::Case;
 use crate::properties::Property;
 
-/// About 20 s of one core without optimisation, with the mutations.
+/// Seconds, with the mutations.
 pub const DEFAULT: &[&str] = &[
     // Nothing fails: exactly once, in order, one holder.
     "R:aa M:aa R:dd",
@@ -34,7 +34,7 @@ pub const DEFAULT: &[&str] = &[
     "R:a M:d R:d stalls=1 initial=1",
 ];
 
-/// Under 3 minutes without optimisation, with those above.
+/// Under 3 minutes, with those above.
 pub const FULL: &[&str] = &[
     "R:aa R:aa R:aa crashes=1",
     "R:aa R:aa M:aa crashes=1",
@@ -59,6 +59,7 @@ pub const WHOLE: &[&str] = &[
     "M:a M:t stalls=2 crashes=1 initial=2",
     "R:t M:d R:a crashes=1 initial=2",
     "M:ad M:a crashes=2 stalls=1 initial=1",
+    "M:a M:a M:d crashes=1 stalls=2 initial=1",
 ];
 
 /// The mutations searched in every order too: all but those whose mixes are large.

@@ -151,8 +151,8 @@ impl Checks {
     }
 }
 
-/// Whatever happens: some stand still from here on, with those who do already, and the
-/// others die; and everybody dies. A bit for each who stands still.
+/// Whatever happens: some stand still for good, as many as may still stall and any of those
+/// who do already, and the others die. A bit for each who stands still.
 fn frozen(model: &Model, state: &State) -> impl Iterator<Item = u8> {
     let (mut stalled, mut running) = (0u8, 0u8);
     for (p, peer) in state.peers.iter().enumerate() {
@@ -166,11 +166,13 @@ fn frozen(model: &Model, state: &State) -> impl Iterator<Item = u8> {
         true => 0, // those are states of their own
         false => model.mix.stalls - state.stalls,
     };
-    let some = move |&still: &u8| still & !running == 0 && still.count_ones() <= u32::from(more);
-    let rows = (0..1 << PEERS)
-        .filter(some)
-        .map(move |still| still | stalled);
-    rows.chain((stalled != 0).then_some(0))
+    (0..1 << PEERS).filter(move |still: &u8| {
+        let is_possible = match model.mix.is_whole {
+            true => *still == stalled || *still == 0,
+            false => still & !(stalled | running) == 0,
+        };
+        is_possible && (still & running).count_ones() <= u32::from(more)
+    })
 }
 
 /// What there is when all are dead but those who stand still.

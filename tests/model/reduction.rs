@@ -126,7 +126,9 @@ impl Model {
             return;
         }
         for action in ages() {
-            if is_looked_at(&after, action)
+            let matters = is_looked_at(&after, action)
+                || (is_of_stalled(state, action) && is_of_stalled(&after, action));
+            if matters
                 && self.act(state, action).is_none()
                 && let Some(next) = self.act(&after, action)
             {
@@ -166,7 +168,7 @@ impl Model {
         };
         let is_young = state.lock.is_there && !state.lock.is_old;
         let keeps_young = is_young
-            && is_looked_at(state, Action::LockAges)
+            && (is_looked_at(state, Action::LockAges) || is_of_stalled(state, Action::LockAges))
             && in_the_way(after) > 0
             && in_the_way(after) < in_the_way(state);
         is_waited_for || keeps_young
@@ -182,7 +184,7 @@ impl Model {
             return;
         }
         if state.stalls > 0 {
-            state.crashes = 1;
+            state.crashes = 0;
         } else if self.mix.exclusive + 1 < self.mix.crashes {
             state.crashes = state.crashes.min(self.mix.exclusive + 1);
         }
@@ -250,8 +252,16 @@ fn is_looked_at(state: &State, action: Action) -> bool {
     })
 }
 
-/// It is of a process that stands still: it has to age before that one goes on, or not.
+/// It is of a process that stands still, or D that such a one is about to remove: it has to
+/// age before that one goes on, or not.
 fn is_of_stalled(state: &State, action: Action) -> bool {
+    let is_about_to_clear = |peer: &Process| {
+        let is_clearing = matches!(peer.pc, Pc::ClearToken | Pc::ClearDir);
+        peer.life == Life::Stalled && is_clearing && peer.same_dir && !peer.by_age
+    };
+    if action == Action::LockAges && state.peers.iter().any(is_about_to_clear) {
+        return true;
+    }
     let maker = match action {
         Action::LockAges => state.lock.maker,
         Action::MarkAges => state.steal.maker,

@@ -24,7 +24,7 @@ pub struct Report {
     pub is_capped: bool,
     /// A bit for each kind of call that was made.
     pub calls: u64,
-    /// The first violation of each property, by its shortest path.
+    /// The first violation of each property, by a path of the fewest moves.
     pub found: Vec<Found>,
 }
 

@@ -103,8 +103,13 @@ impl Sum {
         error.map_or(Ok(()), Err)
     }
 
-    /// All that failed. A rule that was never used proves nothing.
-    pub fn failures(self) -> Vec<String> {
+    /// What failed of what was done.
+    pub fn failed(self) -> Vec<String> {
+        self.failures
+    }
+
+    /// The same, when all there is was done: a rule that was never used proves nothing.
+    pub fn failed_or_unused(self) -> Vec<String> {
         let unused = Pc::CALLS
             .iter()
             .filter(|pc| self.calls >> **pc as u64 & 1 == 0);
@@ -153,6 +158,11 @@ impl Task<'_> {
                 let report = outcome.search(row.mix, None, &ALL, false, setting)?;
                 let _ = writeln!(outcome.text, "  {}", row.about); // into a String
                 outcome.print(row.mix, &report, setting);
+                if report.is_capped && row.breaks.is_empty() {
+                    outcome
+                        .failures
+                        .push(format!("{}: too many states", row.mix));
+                }
                 for property in ALL {
                     if breaks(&report, property) != row.breaks.contains(&property) {
                         let what = property.name();
@@ -169,6 +179,11 @@ impl Task<'_> {
                 let name = mutation.map_or(String::new(), |mutation| format!("{mutation:?}, "));
                 outcome.print(&format!("{name}{mix}"), &one, setting);
                 outcome.print(&format!("{name}{whole}"), &all, setting);
+                if one.is_capped || all.is_capped {
+                    outcome
+                        .failures
+                        .push(format!("{name}{mix}: too many states"));
+                }
                 for property in ALL {
                     if breaks(&one, property) != breaks(&all, property) {
                         let what = property.name();
