@@ -167,11 +167,10 @@ impl Lock {
             return Ok(Signs::OfHolder);
         }
         if lock.as_ref().is_some_and(|(_, age)| *age <= STALE) {
-            let owner = self.read_owner()?;
-            let is_of_another = owner.is_some_and(|owner| !owner.is_empty() && !owner.is_guarded());
-            return Ok(match is_of_another {
-                true => Signs::OfAnother,
-                false => Signs::OfHolder,
+            let is_guarded = self.read_owner()?.is_some_and(|owner| owner.is_guarded());
+            return Ok(match is_guarded {
+                true => Signs::OfHolder,
+                false => Signs::OfAnother,
             });
         }
         Ok(Signs::None(Idle {
@@ -367,10 +366,11 @@ fn age(meta: &std::fs::Metadata) -> std::time::Duration {
 
 /// Whether the holder of the guard may be at work.
 enum Signs {
-    /// D is held with the guard, or was just made; or S was.
+    /// D is held with the guard, or S was just made.
     OfHolder,
-    /// D is held by a peer without guard.
+    /// D is held, as far as one can see without the guard.
     OfAnother,
+    /// D and S are old, or not there.
     None(Idle),
 }
 

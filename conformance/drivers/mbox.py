@@ -489,7 +489,7 @@ class Lock:
             return "of the holder"
         if lock is not None and age_of(lock) <= STALE:
             owner = read_owner(self.box)
-            return "of another" if owner and not owner.rstrip().endswith(b".g") else "of the holder"
+            return "of the holder" if owner and owner.endswith(b".g") else "of another"
         return [st and (st.st_ino, st.st_mtime_ns) for st in seen]
 
     def gate(self, pause):                                             # ACQ-3

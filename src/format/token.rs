@@ -53,11 +53,6 @@ impl Owner {
         self.0.ends_with(b".g")
     }
 
-    /// Whether it is created and not written yet: nobody's.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The process id a token begins with, for messages only.
     pub(crate) fn pid(&self) -> Option<u32> {
         let text = std::str::from_utf8(&self.0).ok()?;

@@ -1,6 +1,7 @@
 //! A lock whose holder is dead, frozen, or nobody.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -295,6 +296,48 @@ fn a_guard_frozen_before_the_gate() {
     assert_eq!(out.status.code(), Some(74));
     let names = files.claim_names();
     assert!(!names[0].ends_with(".g"), "{names:?}");
+}
+
+/// Peers without guard come and go all the time: that is no sign of life of the holder.
+#[test]
+fn a_guard_frozen_and_others_at_work() {
+    let (fx, over) = (Fixture::new(), AtomicBool::new(false));
+    let files = fx.files("a");
+    fx.append("a", "one");
+    let _frozen = flock(&files.guard);
+    std::thread::scope(|scope| {
+        let busy = || {
+            while !over.load(Ordering::SeqCst) {
+                if fs::create_dir(&files.lock).is_ok() {
+                    let is_ours = fs::File::create_new(&files.owner).is_ok();
+                    if is_ours {
+                        fs::write(&files.owner, PLAIN).unwrap();
+                    }
+                    std::thread::sleep(Duration::from_millis(10));
+                    if is_ours {
+                        fs::remove_file(&files.owner).unwrap();
+                    }
+                    let _ = fs::remove_dir(&files.lock);
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        };
+        scope.spawn(busy);
+        // One of the times its deadline falls where nobody has the lock.
+        let appends = || {
+            let out = fx.mbox(&["append", "a", "two", "--wait", "2"]).output();
+            out.unwrap().status.success()
+        };
+        until("it gets through", appends);
+        over.store(true, Ordering::SeqCst);
+    });
+    assert_eq!(
+        fx.mbox(&["drain", "a", "--format", "body"])
+            .output()
+            .unwrap()
+            .stdout,
+        b"one\ntwo\n"
+    );
 }
 
 #[test]
