@@ -1,6 +1,6 @@
 //! The bundled drivers conform: the kit run on all of them, as a user would.
 //!
-//! By default every case on the binary, bash and Python, the pairs of every driver with the
+//! By default every case on the binary and bash, the pairs of every driver with the
 //! binary, and a small swarm. With `MBOX_TEST_FULL=1`, as in CI, every case on every driver,
 //! every ordered pair and a larger swarm, and a driver that is missing is a failure. The largest settings are
 //! options of the runner; see its README.
@@ -23,7 +23,7 @@ fn the_bundled_drivers_conform() {
             "3",
         ]);
     } else {
-        let some = ["--with", "binary", "--with", "bash", "--with", "python"];
+        let some = ["--with", "binary", "--with", "bash"];
         run(&[&["--only", "cases,coverage,events"][..], &some].concat());
         run(&["--only", "pairs", "--with", "binary", "--stalls", "2"]);
         run(&[
