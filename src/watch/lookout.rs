@@ -16,8 +16,6 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-
 use crate::error::{Error, Result};
 use crate::format::suffix;
 use crate::format::token::Token;
@@ -26,6 +24,7 @@ use crate::mailbox::Mailbox;
 use crate::sys::fs;
 use crate::sys::notify::{BackendKind, Change, Interest, Notifier, Waker, WatchId, What, Woke};
 use crate::sys::signals::Deferred;
+use crate::sys::socket;
 
 const OP: &str = "watch";
 
@@ -413,7 +412,9 @@ fn is_absent(error: &io::Error) -> bool {
 
 /// Whether there is no more of what a backend needs, of which the poller needs none.
 fn is_exhausted(error: &io::Error) -> bool {
-    use Errno::{EMFILE, ENFILE, ENOMEM, ENOSPC};
-    let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(errno, Some(EMFILE | ENFILE | ENOSPC | ENOMEM))
+    let is_full = matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::OutOfMemory
+    );
+    is_full || socket::is_out_of_descriptors(error)
 }
