@@ -349,19 +349,10 @@ impl Lookout {
         let id = self.notifier.add(path, Interest::Names(name))?;
         let _signals = Deferred::begin(); // the file is not left behind
         let is_written = matches!(fs::create_new(&file), Ok(Some(_)));
-        let end = Instant::now() + PROOF;
         let mut changes = Vec::new();
-        let is_told = loop {
-            let left = end.saturating_duration_since(Instant::now());
-            if !is_written || changes.iter().any(|change: &Change| change.watch == id) {
-                break Ok(true);
-            }
-            if left.is_zero() {
-                break Ok(false);
-            }
-            if let Err(error) = self.notifier.wait(Some(left), &mut changes) {
-                break Err(error);
-            }
+        let is_told = match is_written {
+            true => self.is_told_of(id, &mut changes),
+            false => Ok(true),
         };
         let _ = fs::unlink(&file); // there is none, or it cannot be helped
         self.notifier.remove(id);
@@ -372,6 +363,22 @@ impl Lookout {
         match is_told? {
             true => Ok(()),
             false => self.fall_back(format!("it tells nothing of {}", path.display())),
+        }
+    }
+
+    /// Whether a change that was just made is told in time.
+    fn is_told_of(&mut self, id: WatchId, changes: &mut Vec<Change>) -> io::Result<bool> {
+        let end = Instant::now() + PROOF;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            // At least once, also where this process did not get the processor that long.
+            self.notifier.wait(Some(left), changes)?;
+            if changes.iter().any(|change| change.watch == id) {
+                return Ok(true);
+            }
+            if left.is_zero() {
+                return Ok(false);
+            }
         }
     }
 
