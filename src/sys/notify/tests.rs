@@ -369,3 +369,19 @@ fn a_backend_of_another_platform() {
         }
     }
 }
+
+/// One that cannot be looked at is as good as gone, and the others go on.
+#[test]
+fn a_directory_that_cannot_be_looked_at() {
+    on_each(|scene| {
+        let other = scene.watch(Interest::All);
+        let dir = scene.path("dir");
+        fs::create_dir(&dir).unwrap();
+        let id = scene.notifier.add(&dir, Interest::All).unwrap();
+        fs::rename(&dir, scene.path("moved")).unwrap();
+        std::os::unix::fs::symlink(&dir, &dir).unwrap(); // ELOOP: root may look anywhere
+        scene.expect(id, What::DirGone);
+        scene.write("a", "");
+        scene.expect(other, entry("a"));
+    });
+}
