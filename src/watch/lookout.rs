@@ -111,6 +111,14 @@ impl Lookout {
         })
     }
 
+    /// One whose backend fails when it is waited for.
+    #[cfg(test)]
+    pub(crate) fn broken() -> Result<Lookout> {
+        let mut lookout = Lookout::open(None)?;
+        lookout.notifier.break_down();
+        Ok(lookout)
+    }
+
     pub(crate) fn backend(&self) -> BackendKind {
         self.notifier.kind()
     }
