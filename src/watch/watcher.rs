@@ -285,17 +285,20 @@ impl Watcher {
     /// Stops, and returns when no callback runs any more; from a callback, when that is the
     /// last one. Subscriptions stay where they are for the next [`start`](Watcher::start).
     pub fn stop(&self) {
+        let me = thread::current().id();
         let mut state = self.shared.state();
         state.is_wanted = false;
         state.wake();
-        if state.at_work == Some(thread::current().id()) {
+        if state.at_work == Some(me) {
             return;
         }
         while state.at_work.is_some() && !state.is_wanted {
             state = self.wait(state);
         }
+        // The thread itself is here when it tells that it has stopped.
+        let is_another = |thread: &mut JoinHandle<()>| thread.thread().id() != me;
         if state.at_work.is_none()
-            && let Some(thread) = state.thread.take()
+            && let Some(thread) = state.thread.take_if(is_another)
         {
             drop(state);
             let _ = thread.join(); // its panic was told by the hook of the process
@@ -440,6 +443,28 @@ mod tests {
 
     /// Longer than anything here may take.
     const DEADLINE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn stopped_and_dropped_when_it_tells_that_it_has_stopped() {
+        let slot = Arc::new(Mutex::new(None::<Watcher>));
+        let (sender, stopped) = mpsc::channel();
+        let shared = Arc::clone(&slot);
+        let watcher = Watcher::new(Watch {
+            on_problem: Box::new(move |problem| {
+                assert!(matches!(problem, Problem::Stopped { .. }), "{problem}");
+                let watcher = shared.lock().unwrap().take().unwrap();
+                watcher.stop();
+                drop(watcher);
+                sender.send(()).unwrap();
+            }),
+            ..Watch::default()
+        });
+        let mut slot = slot.lock().unwrap(); // it waits until the watcher is in there
+        watcher.start_with(Lookout::broken).unwrap();
+        *slot = Some(watcher);
+        drop(slot);
+        stopped.recv_timeout(DEADLINE).unwrap();
+    }
 
     #[test]
     fn subscriptions_outlive_a_backend_and_a_panic() {
