@@ -629,6 +629,20 @@ fn a_command_that_does_not_read() {
     run(&["wc", "-c"]).stdout(predicate::str::contains("300012"));
 }
 
+/// What it started has its stdin still, and reads nothing.
+#[test]
+fn a_command_that_leaves_somebody_behind() {
+    let fx = Fixture::new();
+    for body in ["x", "y"] {
+        let body = body.repeat(200_000); // more than a pipe holds
+        append_raw(&fx, "a", &format!("{{\"body\":\"{body}\"}}\n"));
+    }
+    let script = "exec 3<&0; sleep 600 <&3 >/dev/null 2>&1 & echo done";
+    let exec = ["a", "--drain", "--count", "2", "--exec", "sh", "-c", script];
+    let watch = Watching::start(&fx, &exec);
+    assert_eq!(watch.all(), ["done", "done"]);
+}
+
 #[test]
 fn a_command_and_signals() {
     for (signal, does_end) in [(Signal::SIGTERM, true), (Signal::SIGHUP, false)] {
