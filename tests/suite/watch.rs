@@ -502,6 +502,21 @@ fn draining_a_busy_mailbox() {
     assert!(watch.running.wait().success());
 }
 
+/// The others do not wait for it.
+#[test]
+fn draining_beside_a_busy_mailbox() {
+    let fx = Fixture::new();
+    fx.append("a", "1");
+    fx.append("b", "2");
+    fx.files("a").hold("4242.0123456789abcdef");
+    let watch = bodies(&fx, "inotify", &["a", "b", "--drain", "--wait", "600"]);
+    watch.expect(&["2"]);
+    fx.append("b", "3");
+    watch.expect(&["2", "3"]);
+    fx.files("a").let_go();
+    watch.expect(&["2", "3", "1"]);
+}
+
 /// Mail of a reader that dies later comes then.
 #[test]
 fn draining_what_another_reader_leaves() {
