@@ -1,14 +1,12 @@
 //! Running somebody's command: `mbox lock` and `mbox watch --exec`.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 use nix::sys::signal::Signal;
 
 use super::exit::Exit;
-use crate::sys::process::{Ended, Running};
+use crate::sys::process::{Ended, Feeder, Running};
 use crate::sys::signals::Watch;
 
 /// Runs the command to its end, with `stdin` to read if that is given. SIGTERM and SIGHUP
@@ -28,14 +26,14 @@ pub(super) fn run(
         }
     });
     let _watch = watch.ok_or_else(|| no_thread("no signals could be watched"))?;
-    let running = {
+    let (running, _feeder) = {
         let mut came = came.lock().unwrap_or_else(PoisonError::into_inner);
-        let running = start(command, stdin)?;
+        let (running, feeder) = start(command, stdin)?;
         came.1 = Some(running);
         if let Some(signal) = came.0 {
             let _ = running.send(signal); // it came before there was anybody to pass it on to
         }
-        running
+        (running, feeder)
     };
     let ended = running.wait().map_err(|e| {
         Exit::of(
@@ -47,7 +45,8 @@ pub(super) fn run(
     Ok((ended, signal))
 }
 
-fn start(command: &[OsString], stdin: Option<Vec<u8>>) -> Result<Running, Exit> {
+/// A command, and who writes its stdin.
+fn start(command: &[OsString], stdin: Option<Vec<u8>>) -> Result<(Running, Option<Feeder>), Exit> {
     let cannot_run = |e: std::io::Error| {
         let program = command[0].display(); // clap requires one
         let code = if e.kind() == std::io::ErrorKind::NotFound {
@@ -60,18 +59,19 @@ fn start(command: &[OsString], stdin: Option<Vec<u8>>) -> Result<Running, Exit> 
             format!("cannot run {program}: {e}; see that it is there and executable"),
         )
     };
-    let Some(text) = stdin else {
-        return Running::start(command, None).map_err(cannot_run);
+    let no_stdin = |e| {
+        let next = "raise the limits of files and processes (ulimit -n, ulimit -u)";
+        Exit::of(74, format!("cannot feed the command: {e}; {next}"))
     };
-    let no_pipe = |e| Exit::of(74, format!("cannot make a pipe: {e}; raise ulimit -n"));
-    let (reader, mut writer) = std::io::pipe().map_err(no_pipe)?;
-    let running = Running::start(command, Some(&reader)).map_err(cannot_run)?;
-    drop(reader); // so that writing ends when the command does
-    let write = move || {
-        let _ = writer.write_all(&text); // a command need not read all of it, or any
-    };
-    thread::Builder::new().spawn(write).map_err(no_thread)?;
-    Ok(running)
+    // Before the command: one that runs has something to read.
+    let (reader, feeder) = stdin
+        .map(Feeder::begin)
+        .transpose()
+        .map_err(no_stdin)?
+        .unzip();
+    let running = Running::start(command, reader.as_ref()).map_err(cannot_run)?;
+    // Our copy of the reader ends here, so that writing ends when the command does.
+    Ok((running, feeder))
 }
 
 pub(super) fn no_thread(error: impl std::fmt::Display) -> Exit {

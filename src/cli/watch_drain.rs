@@ -17,9 +17,15 @@ use crate::sys::signals::{self, Deferred};
 /// How long a message waits after its command failed: first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
+/// How long one of several mailboxes may keep the others waiting when it is busy.
+const SHARE: Duration = Duration::from_millis(100);
+
 /// One mailbox, and when to drain it.
 struct Turn {
     mailbox: Mailbox,
+    /// How long its lock is waited for before that is told.
+    wait: Duration,
+    waiting_since: Option<Instant>,
     is_due: bool,
     /// Not before this.
     not_before: Option<Instant>,
@@ -30,8 +36,15 @@ struct Turn {
 
 pub(super) fn run(mut watch: Watching, args: WatchArgs) -> Result<Status, Exit> {
     let mut out = args.exec.is_empty().then(|| Out::new(args.format));
+    let wait = args.wait.time;
+    let share = match watch.mailboxes.len() {
+        1 => wait,
+        _ => wait.min(SHARE),
+    };
     let turn = |mailbox: &Mailbox| Turn {
-        mailbox: mailbox.clone().waiting(args.wait.time),
+        mailbox: mailbox.clone().waiting(share),
+        wait,
+        waiting_since: None,
         is_due: true,
         not_before: None,
         retry: RETRY.0,
@@ -44,6 +57,8 @@ pub(super) fn run(mut watch: Watching, args: WatchArgs) -> Result<Status, Exit> 
             if !turn.is_due || is_early || watch.left == Some(0) {
                 continue;
             }
+            turn.is_due = false;
+            turn.waiting_since.get_or_insert_with(Instant::now);
             let messages = match &mut out {
                 Some(out) => turn.drain(&watch, out)?,
                 None => turn.hand_to(&args.exec, args.format)?,
@@ -65,7 +80,6 @@ pub(super) fn run(mut watch: Watching, args: WatchArgs) -> Result<Status, Exit> 
 impl Turn {
     /// Drains what is there, and rests for the window.
     fn drain(&mut self, watch: &Watching, out: &mut Out) -> Result<u64, Exit> {
-        self.is_due = false;
         // Until the delivery watches for them: a claim is given up before a signal ends us.
         let signals = Deferred::begin();
         let claim = match watch.left {
@@ -86,9 +100,9 @@ impl Turn {
         let signals = Deferred::begin();
         let claim = claim_some(&self.mailbox, Some(1), &signals);
         let Some(mut claim) = self.told(claim)? else {
-            self.is_due = false;
             return Ok(0);
         };
+        self.is_due = true; // for the next message
         let Some(record) = claim.messages().next().transpose()? else {
             say_damaged(&self.mailbox, claim.ack()?.damaged);
             return Ok(0);
@@ -124,21 +138,31 @@ impl Turn {
         Ok(u64::from(is_done))
     }
 
-    /// A mailbox that cannot be had now is told, once, and tried again with the next change
-    /// or the next second.
+    /// A mailbox that is busy is due again. One that cannot be had now, or that stays busy,
+    /// is told, once, and tried again with the next change or the next second.
     fn told(&mut self, claim: MailboxResult<Option<Claim>>) -> Result<Option<Claim>, Exit> {
         match claim {
             Ok(claim) => {
+                self.waiting_since = None;
                 self.told.tell(Ok(()));
                 Ok(claim)
             }
             // Nothing that waiting would change.
             Err(error) if error.kind() == ErrorKind::Refused => Err(error.into()),
+            Err(error) if error.kind() == ErrorKind::Busy && self.may_wait() => {
+                self.is_due = true;
+                Ok(None)
+            }
             Err(error) => {
                 self.told.tell(Err(error));
                 Ok(None)
             }
         }
+    }
+
+    fn may_wait(&self) -> bool {
+        self.waiting_since
+            .is_some_and(|since| since.elapsed() < self.wait)
     }
 }
 

@@ -4,11 +4,14 @@
 //! are held back while the lock is held, and must not be for the command.
 
 use std::ffi::{CString, OsStr, OsString};
-use std::io;
-use std::os::fd::AsRawFd;
+use std::io::{self, PipeReader, PipeWriter, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::thread::{self, JoinHandle};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawnp};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -30,10 +33,7 @@ pub(crate) enum Ended {
 impl Running {
     /// Runs `command`, looked up in PATH, with the streams and the environment of this
     /// process and no signal held back; `stdin` in place of its own, if that is given.
-    pub(crate) fn start(
-        command: &[OsString],
-        stdin: Option<&std::io::PipeReader>,
-    ) -> io::Result<Running> {
+    pub(crate) fn start(command: &[OsString], stdin: Option<&PipeReader>) -> io::Result<Running> {
         let words = command.iter().map(|word| c_string(word));
         let words = words.collect::<io::Result<Vec<_>>>()?;
         let variables = std::env::vars_os().map(|(key, value)| {
@@ -74,6 +74,59 @@ impl Running {
     pub(crate) fn send(&self, signal: Signal) -> io::Result<()> {
         Ok(kill(self.0, signal)?)
     }
+}
+
+/// A thread that writes a text into a pipe for as long as somebody reads it, and not
+/// beyond the life of this.
+pub(crate) struct Feeder {
+    /// Closed when it is over.
+    life: Option<PipeWriter>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Feeder {
+    /// Also gives the end to read from.
+    pub(crate) fn begin(text: Vec<u8>) -> io::Result<(PipeReader, Feeder)> {
+        let (reader, writer) = io::pipe()?;
+        let (is_over, life) = io::pipe()?;
+        fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        let write = move || {
+            let _ = feed(&text, writer, &is_over); // nobody has to read all of it, or any
+        };
+        let thread = Some(thread::Builder::new().spawn(write)?);
+        let life = Some(life);
+        Ok((reader, Feeder { life, thread }))
+    }
+}
+
+impl Drop for Feeder {
+    fn drop(&mut self) {
+        self.life = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // it does not panic
+        }
+    }
+}
+
+fn feed(mut text: &[u8], mut writer: PipeWriter, is_over: &PipeReader) -> io::Result<()> {
+    while !text.is_empty() {
+        match writer.write(text) {
+            Ok(written) => text = &text[written..],
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                let mut fds = [
+                    PollFd::new(writer.as_fd(), PollFlags::POLLOUT),
+                    PollFd::new(is_over.as_fd(), PollFlags::POLLIN),
+                ];
+                let polled = poll(&mut fds, PollTimeout::NONE);
+                if polled.is_ok() && fds[1].any() == Some(true) {
+                    return Ok(());
+                }
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
 }
 
 fn c_string(word: &OsStr) -> io::Result<CString> {

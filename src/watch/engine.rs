@@ -47,7 +47,7 @@ impl Engine {
             }
             if let Some(FallBack { from, why }) = lookout.take_fallback() {
                 shared.fell_back(lookout.backend());
-                (shared.how.on_problem)(&Problem::FellBack { from, why });
+                shared.tell(&Problem::FellBack { from, why });
             }
             let now = Instant::now();
             for (&subscription, subscribed) in &mut self.subscribed {
@@ -115,7 +115,7 @@ impl Subscribed {
                 },
                 Err(_) => Problem::Panicked { subscription },
             };
-            (shared.how.on_problem)(&problem);
+            shared.tell(&problem);
             ControlFlow::Continue(())
         });
         self.tell(subscription, read.map(drop), shared);
@@ -125,7 +125,7 @@ impl Subscribed {
     fn tell(&mut self, subscription: Subscription, result: Result<()>, shared: &Shared) {
         let text = result.as_ref().err().map(Error::to_string);
         if let (Err(error), true) = (result, text != self.told) {
-            (shared.how.on_problem)(&Problem::Mailbox {
+            shared.tell(&Problem::Mailbox {
                 subscription,
                 error,
             });

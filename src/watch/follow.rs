@@ -127,13 +127,13 @@ impl Follower {
             ControlFlow::Continue(())
         };
         let failed = |e| Error::io(OP, self.mailbox.path(), e);
-        while let Some(mut next) = self.waiting.pop_front() {
+        while let Some(next) = self.waiting.front_mut() {
             let ids_only = next.ids_only;
             let read = next.tail.read(&mut |record| take_new(record, ids_only));
             if read.map_err(failed)?.is_break() {
-                self.waiting.push_front(next);
                 return Ok(ControlFlow::Break(()));
             }
+            self.waiting.pop_front(); // not before: one that cannot be read now is not forgotten
         }
         match &mut self.current {
             Some(tail) => tail

@@ -16,8 +16,6 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-
 use crate::error::{Error, Result};
 use crate::format::suffix;
 use crate::format::token::Token;
@@ -26,6 +24,7 @@ use crate::mailbox::Mailbox;
 use crate::sys::fs;
 use crate::sys::notify::{BackendKind, Change, Interest, Notifier, Waker, WatchId, What, Woke};
 use crate::sys::signals::Deferred;
+use crate::sys::socket;
 
 const OP: &str = "watch";
 
@@ -110,6 +109,14 @@ impl Lookout {
             changed: BTreeSet::new(),
             next_review: Instant::now() + REVIEW,
         })
+    }
+
+    /// One whose backend fails when it is waited for.
+    #[cfg(test)]
+    pub(crate) fn broken() -> Result<Lookout> {
+        let mut lookout = Lookout::open(None)?;
+        lookout.notifier.break_down();
+        Ok(lookout)
     }
 
     pub(crate) fn backend(&self) -> BackendKind {
@@ -350,19 +357,10 @@ impl Lookout {
         let id = self.notifier.add(path, Interest::Names(name))?;
         let _signals = Deferred::begin(); // the file is not left behind
         let is_written = matches!(fs::create_new(&file), Ok(Some(_)));
-        let end = Instant::now() + PROOF;
         let mut changes = Vec::new();
-        let is_told = loop {
-            let left = end.saturating_duration_since(Instant::now());
-            if !is_written || changes.iter().any(|change: &Change| change.watch == id) {
-                break Ok(true);
-            }
-            if left.is_zero() {
-                break Ok(false);
-            }
-            if let Err(error) = self.notifier.wait(Some(left), &mut changes) {
-                break Err(error);
-            }
+        let is_told = match is_written {
+            true => self.is_told_of(id, &mut changes),
+            false => Ok(true),
         };
         let _ = fs::unlink(&file); // there is none, or it cannot be helped
         self.notifier.remove(id);
@@ -373,6 +371,22 @@ impl Lookout {
         match is_told? {
             true => Ok(()),
             false => self.fall_back(format!("it tells nothing of {}", path.display())),
+        }
+    }
+
+    /// Whether a change that was just made is told in time.
+    fn is_told_of(&mut self, id: WatchId, changes: &mut Vec<Change>) -> io::Result<bool> {
+        let end = Instant::now() + PROOF;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            // At least once, also where this process did not get the processor that long.
+            self.notifier.wait(Some(left), changes)?;
+            if changes.iter().any(|change| change.watch == id) {
+                return Ok(true);
+            }
+            if left.is_zero() {
+                return Ok(false);
+            }
         }
     }
 
@@ -413,7 +427,9 @@ fn is_absent(error: &io::Error) -> bool {
 
 /// Whether there is no more of what a backend needs, of which the poller needs none.
 fn is_exhausted(error: &io::Error) -> bool {
-    use Errno::{EMFILE, ENFILE, ENOMEM, ENOSPC};
-    let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(errno, Some(EMFILE | ENFILE | ENOSPC | ENOMEM))
+    let is_full = matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::OutOfMemory
+    );
+    is_full || socket::is_out_of_descriptors(error)
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
@@ -32,7 +33,8 @@ pub struct Watch {
     /// # Pitfalls
     /// What a legacy peer truncates away during a rest is missed.
     pub debounce: Duration,
-    /// Is told what goes wrong, in the thread of the watcher. By default nobody is.
+    /// Is told what goes wrong, in the thread of the watcher. By default nobody is. When it
+    /// panics, the watcher goes on.
     pub on_problem: OnProblem,
 }
 
@@ -244,17 +246,20 @@ impl Watcher {
     /// # Errors
     /// When the backend that was asked for cannot be had, or no thread be started.
     pub fn start(&self) -> Result<()> {
+        self.start_with(|| Lookout::open(self.shared.how.backend))
+    }
+
+    fn start_with(&self, open: impl FnOnce() -> Result<Lookout>) -> Result<()> {
         let mut state = self.shared.state();
         if state.at_work.is_some() {
             state.is_wanted = true; // one that is about to stop goes on
             self.shared.settled.notify_all();
             return Ok(());
         }
-        let lookout = Lookout::open(self.shared.how.backend)?;
+        let lookout = open()?;
         (state.backend, state.waker) = (Some(lookout.backend()), Some(lookout.waker()));
-        let engine = state.engine.take().unwrap_or_default();
         let shared = Arc::clone(&self.shared);
-        let run = move || shared.run(engine, lookout);
+        let run = move || shared.run(lookout);
         let name = "mbox-watch".to_owned();
         match thread::Builder::new().name(name).spawn(run) {
             Ok(thread) => {
@@ -264,7 +269,6 @@ impl Watcher {
                 Ok(())
             }
             Err(error) => {
-                state.engine = Some(Engine::default());
                 let next_step = "raise the limit of processes (ulimit -u)";
                 let (op, path) = ("start a thread to watch", std::path::Path::new("."));
                 Err(Error::new(
@@ -281,17 +285,20 @@ impl Watcher {
     /// Stops, and returns when no callback runs any more; from a callback, when that is the
     /// last one. Subscriptions stay where they are for the next [`start`](Watcher::start).
     pub fn stop(&self) {
+        let me = thread::current().id();
         let mut state = self.shared.state();
         state.is_wanted = false;
         state.wake();
-        if state.at_work == Some(thread::current().id()) {
+        if state.at_work == Some(me) {
             return;
         }
         while state.at_work.is_some() && !state.is_wanted {
             state = self.wait(state);
         }
+        // The thread itself is here when it tells that it has stopped.
+        let is_another = |thread: &mut JoinHandle<()>| thread.thread().id() != me;
         if state.at_work.is_none()
-            && let Some(thread) = state.thread.take()
+            && let Some(thread) = state.thread.take_if(is_another)
         {
             drop(state);
             let _ = thread.join(); // its panic was told by the hook of the process
@@ -341,10 +348,6 @@ impl fmt::Debug for Watcher {
 }
 
 impl State {
-    fn has_left(&mut self) {
-        (self.at_work, self.waker, self.is_wanted) = (None, None, false);
-    }
-
     fn wake(&self) {
         if let Some(waker) = &self.waker {
             waker.wake();
@@ -368,23 +371,31 @@ impl Shared {
     }
 
     /// The thread of the watcher.
-    fn run(&self, mut engine: Engine, mut lookout: Lookout) {
-        let leaving = Leaving(self);
-        engine.begin(&mut lookout, self);
+    fn run(&self, mut lookout: Lookout) {
+        let engine = self.state().engine.take();
+        let mut at_work = AtWork {
+            shared: self,
+            engine: engine.unwrap_or_default(),
+        };
+        at_work.engine.begin(&mut lookout, self);
         let ended = loop {
-            let ended = engine.run(&mut lookout, self);
+            let ended = at_work.engine.run(&mut lookout, self);
             let mut state = self.state();
             if ended.is_err() || !state.is_wanted {
-                state.engine = Some(engine);
-                state.has_left();
+                at_work.leave(&mut state);
                 break ended;
             }
             // It was started again before it had stopped.
         };
-        drop((leaving, lookout));
+        drop((at_work, lookout));
         if let Err(error) = ended {
-            (self.how.on_problem)(&Problem::Stopped { error });
+            self.tell(&Problem::Stopped { error });
         }
+    }
+
+    pub(super) fn tell(&self, problem: &Problem) {
+        let on_problem = AssertUnwindSafe(|| (self.how.on_problem)(problem));
+        let _ = catch_unwind(on_problem); // its panic was told by the hook of the process
     }
 
     /// Whether a callback of this subscription may be called now.
@@ -398,17 +409,87 @@ impl Shared {
     }
 }
 
-/// Tells that the thread has ended, also by a panic.
-struct Leaving<'a>(&'a Shared);
+/// The engine in its thread. Gives it back and tells that the thread has ended, also by a
+/// panic.
+struct AtWork<'a> {
+    shared: &'a Shared,
+    engine: Engine,
+}
 
-impl Drop for Leaving<'_> {
+impl AtWork<'_> {
+    fn leave(&mut self, state: &mut State) {
+        state.engine = Some(std::mem::take(&mut self.engine));
+        (state.at_work, state.waker, state.is_wanted) = (None, None, false);
+    }
+}
+
+impl Drop for AtWork<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.state();
+        let mut state = self.shared.state();
         // Another one may be at work by now.
         if state.at_work == Some(thread::current().id()) {
-            state.has_left();
+            self.leave(&mut state);
         }
         drop(state);
-        self.0.settled.notify_all();
+        self.shared.settled.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Longer than anything here may take.
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn stopped_and_dropped_when_it_tells_that_it_has_stopped() {
+        let slot = Arc::new(Mutex::new(None::<Watcher>));
+        let (sender, stopped) = mpsc::channel();
+        let shared = Arc::clone(&slot);
+        let watcher = Watcher::new(Watch {
+            on_problem: Box::new(move |problem| {
+                assert!(matches!(problem, Problem::Stopped { .. }), "{problem}");
+                let watcher = shared.lock().unwrap().take().unwrap();
+                watcher.stop();
+                drop(watcher);
+                sender.send(()).unwrap();
+            }),
+            ..Watch::default()
+        });
+        let mut slot = slot.lock().unwrap(); // it waits until the watcher is in there
+        watcher.start_with(Lookout::broken).unwrap();
+        *slot = Some(watcher);
+        drop(slot);
+        stopped.recv_timeout(DEADLINE).unwrap();
+    }
+
+    #[test]
+    fn subscriptions_outlive_a_backend_and_a_panic() {
+        let dir = tempfile::tempdir().unwrap();
+        let inbox = crate::Root::at(dir.path()).mailbox("inbox").unwrap();
+        let watcher = Watcher::new(Watch {
+            on_problem: Box::new(|_| std::panic::resume_unwind(Box::new("on purpose"))),
+            ..Watch::default()
+        });
+        let (sender, shown) = mpsc::channel();
+        watcher.subscribe(&inbox, None, move |record| {
+            sender.send(record.body().map(str::to_owned))?;
+            Err("it did not like it".into())
+        });
+        watcher.start_with(Lookout::broken).unwrap();
+        while watcher.is_running() {
+            thread::yield_now();
+        }
+        watcher.stop();
+        watcher.start().unwrap();
+        for body in ["1", "2"] {
+            let message = crate::Message::new(body);
+            inbox.append(&message, &crate::Append::default()).unwrap();
+            let shown = shown.recv_timeout(DEADLINE).unwrap();
+            assert_eq!(shown.as_deref(), Some(body));
+        }
     }
 }

@@ -64,6 +64,7 @@ pub const ROWS: &[Row] = &[
     both("take", &["take", "a", "--id", "00000000000000a2", "--format", "body"], Does::Hand(&["m2"])),
     binary("append --sync", &["append", "a", "b1", "--id", "00000000000000b1", "--sync"], Does::Append(&["b1"])),
     Row { stdin: RAW, ..binary("append --raw", &["append", "a", "--raw"], Does::Append(&["b1", "b2"])) },
+    binary("watch --drain", &["watch", "a", "--drain", "--timeout", "0", "--format", "body", "--backend", "poll"], Does::Hand(&BEFORE)),
     binary("acquire", &["acquire", "a"], Does::Lock),
     binary("release", &["release", "a", TOKEN], Does::Release),
     binary("lock", &["lock", "a", "--", "true"], Does::Lock),

@@ -290,7 +290,7 @@ fn count_and_timeout() {
 #[test]
 fn debounce() {
     on_each(|fx, backend| {
-        let watch = bodies(fx, backend, &["a", "--debounce", "700"]);
+        let watch = bodies(fx, backend, &["a", "--debounce", "2000"]);
         fx.append("a", "1");
         watch.expect(&["1"]); // at once
         let begin = Instant::now();
@@ -370,7 +370,10 @@ fn signals_end_it_and_leave_nothing() {
             if drain.is_empty() {
                 fx.drain("a");
             }
-            until("it is done", || tree(fx.dir()) == before);
+            let files = fx.files("a");
+            until("it is done", || {
+                !files.records.exists() && !files.claims.exists()
+            });
             watch.running.send(signal);
             let mut watch = watch;
             assert_eq!(
@@ -502,6 +505,21 @@ fn draining_a_busy_mailbox() {
     assert!(watch.running.wait().success());
 }
 
+/// The others do not wait for it.
+#[test]
+fn draining_beside_a_busy_mailbox() {
+    let fx = Fixture::new();
+    fx.append("a", "1");
+    fx.append("b", "2");
+    fx.files("a").hold("4242.0123456789abcdef");
+    let watch = bodies(&fx, "inotify", &["a", "b", "--drain", "--wait", "600"]);
+    watch.expect(&["2"]);
+    fx.append("b", "3");
+    watch.expect(&["2", "3"]);
+    fx.files("a").let_go();
+    watch.expect(&["2", "3", "1"]);
+}
+
 /// Mail of a reader that dies later comes then.
 #[test]
 fn draining_what_another_reader_leaves() {
@@ -627,6 +645,20 @@ fn a_command_that_does_not_read() {
     };
     run(&["true"]).stdout("");
     run(&["wc", "-c"]).stdout(predicate::str::contains("300012"));
+}
+
+/// What it started has its stdin still, and reads nothing.
+#[test]
+fn a_command_that_leaves_somebody_behind() {
+    let fx = Fixture::new();
+    for body in ["x", "y"] {
+        let body = body.repeat(200_000); // more than a pipe holds
+        append_raw(&fx, "a", &format!("{{\"body\":\"{body}\"}}\n"));
+    }
+    let script = "exec 3<&0; sleep 600 <&3 >/dev/null 2>&1 & echo done";
+    let exec = ["a", "--drain", "--count", "2", "--exec", "sh", "-c", script];
+    let watch = Watching::start(&fx, &exec);
+    assert_eq!(watch.all(), ["done", "done"]);
 }
 
 #[test]

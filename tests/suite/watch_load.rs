@@ -1,5 +1,5 @@
 //! `mbox watch` under load: many writers in several languages, readers who drain, and
-//! many who watch. Small here, 5,000 messages in the full run, 100,000 in the nightly one.
+//! many who watch. Small here, 2,000 messages in the full run, 100,000 in the nightly one.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -14,11 +14,14 @@ use nix::unistd::Pid;
 
 use crate::common::{Fixture, Running, has_program, is_full, skip};
 
-/// How long a message has to stay for every watcher to see it.
-const STAY: Duration = Duration::from_millis(50);
-
-/// Between two drains.
-const PAUSE: Duration = Duration::from_millis(200);
+/// How long a message has to stay for every watcher to see it, and the time between two
+/// drains. What is promised (50 ms) is promised to a process that gets its share of the
+/// processor, which only the nightly run gives: it has the machine to itself. Elsewhere
+/// twenty watches and eight writers share two cores with the other tests.
+fn stay_and_pause() -> (Duration, Duration) {
+    let (stay, pause) = if is_night() { (50, 200) } else { (150, 500) };
+    (Duration::from_millis(stay), Duration::from_millis(pause))
+}
 
 /// For what comes after the load: of 100,000 messages, on a slow machine.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -120,13 +123,19 @@ impl Watching {
             let value: serde_json::Value = serde_json::from_str(line).unwrap();
             value["id"].as_str().unwrap().to_owned()
         };
-        text.lines().map(id).collect()
+        let whole = |line| str::strip_suffix(line, "\n"); // the last one may be under way
+        text.split_inclusive('\n')
+            .filter_map(whole)
+            .map(id)
+            .collect()
     }
 
     /// What it has printed by the time it has printed `last`; nothing is there twice.
     fn ids_until(&self, last: &str) -> HashSet<String> {
         until("the last message was printed", || {
-            fs::read_to_string(&self.output).unwrap().contains(last)
+            let text = fs::read_to_string(&self.output).unwrap();
+            let rest = text.split_once(last).map(|(_, rest)| rest);
+            rest.is_some_and(|rest| rest.contains('\n'))
         });
         self.distinct()
     }
@@ -150,10 +159,14 @@ fn size() -> (usize, usize) {
     let given = std::env::var("MBOX_TEST_MESSAGES");
     match given.ok().and_then(|count| count.parse().ok()) {
         Some(count) => (count, 20),
-        None if std::env::var_os("MBOX_TEST_NIGHT").is_some() => (100_000, 20),
-        None if is_full() => (5_000, 20),
+        None if is_night() => (100_000, 20),
+        None if is_full() => (2_000, 20),
         None => (240, 4),
     }
+}
+
+fn is_night() -> bool {
+    std::env::var_os("MBOX_TEST_NIGHT").is_some()
 }
 
 fn watchers(fx: &Fixture, count: usize) -> Vec<Watching> {
@@ -175,6 +188,7 @@ fn watchers(fx: &Fixture, count: usize) -> Vec<Watching> {
 fn every_message_that_stays_is_seen_once_by_everybody() {
     let fx = Fixture::new();
     let (count, readers) = size();
+    let (stay, pause) = stay_and_pause();
     let watchers = watchers(&fx, readers);
     let is_over = AtomicBool::new(false);
     let (acknowledged, drained) = std::thread::scope(|scope| {
@@ -191,7 +205,7 @@ fn every_message_that_stays_is_seen_once_by_everybody() {
                     let id = line[26..42].to_owned();
                     assert!(drained.insert(id, begin).is_none(), "drained twice: {line}");
                 }
-                std::thread::sleep(PAUSE.saturating_sub(begin.elapsed()));
+                std::thread::sleep(pause.saturating_sub(begin.elapsed()));
             }
             drained
         });
@@ -204,7 +218,7 @@ fn every_message_that_stays_is_seen_once_by_everybody() {
         .iter()
         .filter(|(id, then)| {
             let begin = drained.get(*id).copied();
-            begin.is_none_or(|begin| begin.saturating_duration_since(**then) >= STAY)
+            begin.is_none_or(|begin| begin.saturating_duration_since(**then) >= stay)
         })
         .map(|(id, _)| id)
         .collect();
@@ -224,7 +238,7 @@ fn every_message_that_stays_is_seen_once_by_everybody() {
     }
     let (stayed, average) = (stayed.len(), all_seen / readers);
     say(&format!(
-        "{count} messages, {stayed} stayed {STAY:?}, {average} of all were seen"
+        "{count} messages, {stayed} stayed {stay:?}, {average} of all were seen"
     ));
 }
 

@@ -76,9 +76,8 @@ impl Scanned {
         };
         match std::fs::metadata(&self.dir) {
             Ok(meta) if meta.is_dir() && identity(&meta) == self.identity => {}
-            Ok(_) => return gone(sink),
-            Err(e) if is_no_such_directory(&e) => return gone(sink),
-            Err(e) => return Err(e),
+            // Also when it may not be looked at: of one directory the others hear nothing.
+            Ok(_) | Err(_) => return gone(sink),
         }
         let now = match self.look_at_entries() {
             Ok(now) => now,
@@ -119,8 +118,9 @@ impl Scanned {
         };
         let mut entries = HashMap::with_capacity(names.len());
         for name in names {
-            // Gone between the listing and this is gone.
-            if let Some(meta) = fs::lstat(&self.dir.join(name))? {
+            // Gone between the listing and this is gone, and so is what may not be looked
+            // at: whoever is told looks for himself, and learns why.
+            if let Ok(Some(meta)) = fs::lstat(&self.dir.join(name)) {
                 entries.insert(name.clone(), Entry::of(&meta, contents_count, now));
             }
         }

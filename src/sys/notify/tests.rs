@@ -2,19 +2,50 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::{BackendKind, Change, Interest, Notifier, WatchId, What, Woke};
+use super::{BackendKind, Change, Interest, Notifier, Source, WatchId, What, Woke};
 
 /// Longer than anything here may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Longer than the poller's step, for what must not come.
 const A_WHILE: Duration = Duration::from_millis(120);
+
+/// A backend that fails.
+struct Broken;
+
+impl Source for Broken {
+    fn add(&mut self, _: WatchId, _: &Path, _: Interest) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove(&mut self, _: WatchId) {}
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        None
+    }
+
+    fn collect(&mut self, _: &mut Vec<Change>) -> io::Result<()> {
+        Err(io::Error::other("it broke down"))
+    }
+}
+
+impl Notifier {
+    /// From here on every wait fails.
+    pub(crate) fn break_down(&mut self) {
+        self.source = Box::new(Broken);
+    }
+}
 
 struct Scene {
     notifier: Notifier,
@@ -368,4 +399,20 @@ fn a_backend_of_another_platform() {
             assert_eq!(error.kind(), std::io::ErrorKind::Unsupported);
         }
     }
+}
+
+/// One that cannot be looked at is as good as gone, and the others go on.
+#[test]
+fn a_directory_that_cannot_be_looked_at() {
+    on_each(|scene| {
+        let other = scene.watch(Interest::All);
+        let dir = scene.path("dir");
+        fs::create_dir(&dir).unwrap();
+        let id = scene.notifier.add(&dir, Interest::All).unwrap();
+        fs::rename(&dir, scene.path("moved")).unwrap();
+        std::os::unix::fs::symlink(&dir, &dir).unwrap(); // ELOOP: root may look anywhere
+        scene.expect(id, What::DirGone);
+        scene.write("a", "");
+        scene.expect(other, entry("a"));
+    });
 }
