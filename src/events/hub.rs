@@ -116,6 +116,14 @@ impl Hub {
     /// Waits once, and does what has come up.
     fn turn(&mut self) -> Result<()> {
         let ready = self.wait()?;
+        // First of all: what is ready goes by the order the subscribers had at the wait.
+        let (id, backlog) = (&self.id, &self.backlog);
+        let mut index = 0;
+        self.subscribers.retain_mut(|subscriber| {
+            let ready = ready.subscribers[index];
+            index += 1;
+            ready.is_empty() || subscriber.serve(ready, id, backlog) == Served::Yes
+        });
         let now = Instant::now();
         if ready.to_look || (now >= self.next_look && self.source.due() <= now) {
             let events = self.source.look()?;
@@ -125,14 +133,7 @@ impl Hub {
             let rest = now.elapsed().clamp(LOOK_EVERY, LOOK_AT_LEAST_EVERY);
             self.next_look = Instant::now() + rest;
         }
-        let (id, backlog) = (&self.id, &self.backlog);
-        let mut index = 0;
-        self.subscribers.retain_mut(|subscriber| {
-            let ready = ready.subscribers[index];
-            index += 1;
-            ready.is_empty() || subscriber.serve(ready, id, backlog) == Served::Yes
-        });
-        let now = Instant::now();
+        let (now, backlog) = (Instant::now(), &self.backlog);
         self.subscribers
             .retain_mut(|subscriber| subscriber.beat(now, backlog) == Served::Yes);
         if ready.to_accept {

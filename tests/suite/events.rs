@@ -458,6 +458,30 @@ fn one_who_does_not_read_delays_nobody_and_learns_how_much_it_missed() {
 }
 
 #[test]
+fn one_who_leaves_takes_nobody_along() {
+    let fx = Fixture::new();
+    fx.append("a", "x");
+    let (hub, socket) = hub(&fx);
+    for _ in 0..50 {
+        let (mut first, mut second) = (connect(&socket), connect(&socket));
+        first.hello();
+        second.hello();
+        let path = fx.files("a").records;
+        let mut file = fs::File::options().append(true).open(path).unwrap();
+        // So that it finds both at once, and not in the rest it takes after a look.
+        std::thread::sleep(Duration::from_millis(30));
+        hub.running.freeze();
+        drop(first);
+        file.write_all(b"{}\n").unwrap();
+        hub.running.send(Signal::SIGCONT);
+        second.expect(&[(APPENDED, "a")]);
+        // It is still there after what the one who left could not be sent.
+        file.write_all(b"{}\n").unwrap();
+        second.expect(&[(APPENDED, "a")]);
+    }
+}
+
+#[test]
 fn a_second_hub_leaves_the_first_alone() {
     let fx = Fixture::new();
     let (_first, socket) = hub(&fx);
