@@ -252,6 +252,32 @@ fn temporaries() {
 }
 
 #[test]
+fn a_mailbox_that_is_called_like_a_temporary() {
+    let fx = Fixture::new();
+    fx.append("a", "x");
+    let names = ["a.jsonl.tmp.b", "a.jsonl.tmp.1.0123456789abcdef"];
+    for name in names {
+        fx.append(name, "mail");
+        let files = fx.files(name);
+        fs::write(&files.damaged, "").unwrap();
+        fs::set_permissions(&files.damaged, Permissions::from_mode(0o600)).unwrap();
+        for path in [&files.records, &files.damaged, &files.guard] {
+            set_age(path, -301);
+        }
+    }
+    let before = tree(fx.dir());
+    let (findings, summary) = doctor(&fx, &["--fix"]);
+    assert_eq!(summary["ok"], true, "{findings:#?}");
+    assert_eq!(tree(fx.dir()), before);
+    let listed = fx.mbox(&["list"]).assert().success();
+    for name in names {
+        let listed = String::from_utf8_lossy(&listed.get_output().stdout);
+        assert!(listed.contains(name), "{listed}");
+        assert_eq!(fx.drain(name), ["mail"]);
+    }
+}
+
+#[test]
 fn modes() {
     let fx = Fixture::new();
     fx.append("a", "x");
