@@ -179,9 +179,9 @@ impl Source {
             let failed = |e| Error::io(OP, here, e);
             match self.notifier.add(here, interest) {
                 Ok(id) => {
-                    // It may have come while its parent was not watched yet.
-                    let next = child.map(fs::lstat).transpose().map_err(failed)?.flatten();
-                    if next.is_some() {
+                    // It may have come while its parent was not watched yet. A file or a
+                    // dangling link there is no way on.
+                    if child.is_some_and(|child| fs::directory_identity(child).is_some()) {
                         self.notifier.remove(id);
                         (child, at) = (None, Some(self.dir.as_path()));
                         continue;

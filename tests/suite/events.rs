@@ -482,6 +482,22 @@ fn one_who_leaves_takes_nobody_along() {
 }
 
 #[test]
+fn a_root_behind_a_dangling_link() {
+    let fx = Fixture::new();
+    symlink("later", fx.dir().join("dangling")).unwrap();
+    let root = fx.dir().join("dangling/root");
+    let root = root.to_str().unwrap();
+    let mut follower = Process::start(&fx, &["--root", root, "--count", "2"]);
+    follower.lines().hello();
+    fs::create_dir(fx.dir().join("later")).unwrap();
+    fx.mbox(&["append", "a", "x", "--root", root])
+        .assert()
+        .success();
+    follower.lines().expect(&[(CREATED, "a"), (APPENDED, "a")]);
+    assert_eq!(follower.running.wait().code(), Some(0));
+}
+
+#[test]
 fn a_second_hub_leaves_the_first_alone() {
     let fx = Fixture::new();
     let (_first, socket) = hub(&fx);
