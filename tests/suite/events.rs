@@ -458,6 +458,38 @@ fn one_who_does_not_read_delays_nobody_and_learns_how_much_it_missed() {
 }
 
 #[test]
+fn one_who_asks_while_it_is_behind_learns_how_much_it_missed() {
+    let fx = Fixture::new();
+    fx.append("busy", "x");
+    let (_hub, socket) = hub(&fx);
+    let mut slow = connect(&socket);
+    let mut at = slow.hello()["seq"].as_u64().unwrap();
+    let mut lines = connect(&socket);
+    lines.hello();
+    many_events(&fx, &mut lines, 1_000);
+    slow.send(b"{\"mailboxes\":[\"other\"]}\n");
+    let mut missed = 0;
+    loop {
+        let line = slow.next();
+        let seq = line["seq"].as_u64().unwrap();
+        let told = match line["type"].as_str().unwrap() {
+            "hello" => 0,
+            "lagged" => line["missed"].as_u64().unwrap(),
+            _ => 1,
+        };
+        missed += told.saturating_sub(1);
+        at += told;
+        assert_eq!(at, seq, "{line}");
+        if told == 0 {
+            break;
+        }
+    }
+    assert!(missed > 64, "{missed}");
+    fx.append("other", "x");
+    slow.expect(&[(CREATED, "other"), (APPENDED, "other")]);
+}
+
+#[test]
 fn one_who_leaves_takes_nobody_along() {
     let fx = Fixture::new();
     fx.append("a", "x");
