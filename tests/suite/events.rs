@@ -19,8 +19,8 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::common::{
-    DEADLINE, Fixture, MBOX, Running, assert_full_stdout, assert_help, assert_usage, is_full, tree,
-    until, with_full_stdout,
+    DEADLINE, Fixture, MBOX, Running, assert_full_stdout, assert_help, assert_usage, has_program,
+    is_full, skip, tree, until, with_full_stdout,
 };
 
 /// Lines of a stream, one at a time; a test that waits in vain fails.
@@ -511,6 +511,55 @@ fn one_who_leaves_takes_nobody_along() {
         file.write_all(b"{}\n").unwrap();
         second.expect(&[(APPENDED, "a")]);
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hub_without_descriptors_goes_on() {
+    if !has_program("prlimit") {
+        return skip("no prlimit");
+    }
+    let fx = Fixture::new();
+    fx.append("a", "x");
+    let (mut hub, socket) = hub(&fx);
+    let mut lines = connect(&socket);
+    lines.hello();
+    let mut beats = connect(&socket);
+    beats.hello();
+    beats.send(b"{\"mailboxes\":[],\"heartbeat\":0.1}\n");
+    beats.hello();
+    let pid = hub.running.child().id();
+    let limit = |most: &str| {
+        let mut prlimit = fx.program("prlimit");
+        prlimit.arg(format!("--pid={pid}"));
+        prlimit.arg(format!("--nofile={most}:"));
+        assert!(prlimit.status().unwrap().success());
+    };
+    // Not one more than it has; with fewer a poll of all it has would fail, too.
+    let is_open = |fd: &u32| Path::new(&format!("/proc/{pid}/fd/{fd}")).is_symlink();
+    limit(&(0..).find(|fd| !is_open(fd)).unwrap().to_string());
+    let waiting = UnixStream::connect(&socket).unwrap();
+    // A move makes it look for the directory anew, for which it needs a descriptor.
+    fs::rename(fx.files("a").dir(), fx.root().join("away")).unwrap();
+    fx.append("b", "x");
+    for _ in 0..3 {
+        assert_eq!(beats.next()["type"], "heartbeat"); // it has looked by then, in vain
+    }
+    limit("64");
+    // What needs no descriptor may have been told before.
+    let mut told: Vec<_> = (0..4).map(|_| lines.event()).collect();
+    told.sort_by(|x, y| x.1.cmp(&y.1));
+    let wanted = [
+        (DRAINED, "a"),
+        (REMOVED, "a"),
+        (CREATED, "b"),
+        (APPENDED, "b"),
+    ];
+    assert_eq!(
+        told,
+        wanted.map(|(kind, name)| (kind.to_owned(), name.to_owned()))
+    );
+    Lines(BufReader::new(waiting)).hello();
 }
 
 #[test]
