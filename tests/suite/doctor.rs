@@ -283,7 +283,7 @@ fn modes() {
     fx.append("a", "x");
     let files = fx.files("a");
     for (path, wrong, right) in [
-        (fx.root(), 0o777, 0o700),
+        (fx.root(), 0o755, 0o700),
         (files.dir().to_owned(), 0o755, 0o700),
         (files.records.clone(), 0o644, 0o600),
     ] {
@@ -295,6 +295,28 @@ fn modes() {
         assert_eq!(summary["ok"], true, "{findings:#?}");
         assert_eq!(states(&findings, "mode"), ["fixed"]);
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, right);
+    }
+}
+
+#[test]
+fn a_root_others_could_write_to() {
+    let fx = Fixture::new();
+    fx.append("a", "x");
+    let files = fx.files("a");
+    for path in [fx.root(), files.dir().to_owned()] {
+        // What may have been planted, and what a repair would do with it.
+        files.hold(DEAD);
+        set_age(&files.lock, -31);
+        fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
+        let (findings, summary) = doctor(&fx, &["--fix"]);
+        assert_eq!(states(&findings, "mode"), ["fixed"]);
+        assert_eq!(states(&findings, "root"), ["problem"], "{findings:#?}");
+        assert_eq!(summary["ok"], false);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o700);
+        assert!(files.is_held());
+        let (findings, summary) = doctor(&fx, &["--fix"]);
+        assert_eq!(states(&findings, "stale-lock"), ["fixed"]);
+        assert_eq!(summary["ok"], true, "{findings:#?}");
     }
 }
 
