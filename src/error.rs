@@ -103,6 +103,16 @@ impl Error {
         )
     }
 
+    /// Whether there were as many descriptors open as there may be, which passes.
+    pub(crate) fn is_out_of_descriptors(&self) -> bool {
+        use nix::errno::Errno;
+        let code = self.0.source.as_ref().and_then(io::Error::raw_os_error);
+        matches!(
+            code.map(Errno::from_raw),
+            Some(Errno::EMFILE | Errno::ENFILE)
+        )
+    }
+
     /// What kind of failure this is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

@@ -125,7 +125,8 @@ impl Doctor {
 ///
 /// `runtime_dir` is `$XDG_RUNTIME_DIR`; see [`Place::of`](crate::Place::of). To see which
 /// backend works it makes a file in the root, which it removes again; else it changes
-/// nothing without `fix`. A root that is not there is well.
+/// nothing without `fix`. A root that is not there is well. One that others could write to is
+/// made private by `fix`, and no more is done in it until somebody has looked.
 #[must_use]
 pub fn examine(root: &Root, runtime_dir: Option<&Path>, fix: bool) -> Vec<Finding> {
     let mut doctor = Doctor {

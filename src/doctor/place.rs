@@ -31,9 +31,22 @@ impl Doctor {
                 return false;
             }
         }
+        let is_open = |dir: &Path| {
+            let meta = fs::lstat(dir).ok().flatten();
+            meta.is_some_and(|meta| meta.is_dir() && fs::is_writable_by_others(&meta))
+        };
+        let was_open = [dir, &mailboxes].into_iter().any(is_open);
         self.mode(None, dir);
         self.mode(None, &mailboxes);
         match root.check() {
+            // ROOT-4 holds now, and says nothing of what others have put there before.
+            Ok(()) if was_open => {
+                let what = "others could write to it until now";
+                let next = "look at what is in it, then run mbox doctor again";
+                let finding = Finding::new("root", State::Problem, what).at(dir);
+                self.add(finding.next(next));
+                false
+            }
             Ok(()) => {
                 self.add(Finding::new("root", State::Well, "the root is ours").at(dir));
                 true

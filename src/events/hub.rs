@@ -23,6 +23,12 @@ const SPARE_DESCRIPTORS: usize = 32;
 /// The longest rest between two looks.
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_millis(15);
 
+/// How many are welcomed before those who are here have their turn again.
+const ACCEPTS_AT_ONCE: usize = 64;
+
+/// How long nobody is accepted after that has failed.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
 /// How many events are numbered before they are sent.
 const AT_ONCE: usize = 512;
 
@@ -44,7 +50,7 @@ pub struct Hub {
     max_subscribers: usize,
     /// A look is not taken before, so that busy times cost one look for many changes.
     next_look: Instant,
-    /// Nobody is accepted before: there are no descriptors.
+    /// Nobody is accepted before: the last try has failed.
     next_accept: Instant,
     next_check: Instant,
 }
@@ -116,6 +122,14 @@ impl Hub {
     /// Waits once, and does what has come up.
     fn turn(&mut self) -> Result<()> {
         let ready = self.wait()?;
+        // First of all: what is ready goes by the order the subscribers had at the wait.
+        let (id, backlog) = (&self.id, &self.backlog);
+        let mut index = 0;
+        self.subscribers.retain_mut(|subscriber| {
+            let ready = ready.subscribers[index];
+            index += 1;
+            ready.is_empty() || subscriber.serve(ready, id, backlog) == Served::Yes
+        });
         let now = Instant::now();
         if ready.to_look || (now >= self.next_look && self.source.due() <= now) {
             let events = self.source.look()?;
@@ -125,14 +139,7 @@ impl Hub {
             let rest = now.elapsed().clamp(LOOK_EVERY, LOOK_AT_LEAST_EVERY);
             self.next_look = Instant::now() + rest;
         }
-        let (id, backlog) = (&self.id, &self.backlog);
-        let mut index = 0;
-        self.subscribers.retain_mut(|subscriber| {
-            let ready = ready.subscribers[index];
-            index += 1;
-            ready.is_empty() || subscriber.serve(ready, id, backlog) == Served::Yes
-        });
-        let now = Instant::now();
+        let (now, backlog) = (Instant::now(), &self.backlog);
         self.subscribers
             .retain_mut(|subscriber| subscriber.beat(now, backlog) == Served::Yes);
         if ready.to_accept {
@@ -195,18 +202,19 @@ impl Hub {
         }
     }
 
-    /// Welcomes everybody who waits, here or at the socket that was ours before.
+    /// Welcomes some of those who wait here, or everybody at the socket that was ours
+    /// before: no more can come there, and it is closed next.
     fn accept(&mut self, old: Option<&UnixListener>) {
-        loop {
+        let most = old.map_or(ACCEPTS_AT_ONCE, |_| usize::MAX);
+        for _ in 0..most {
             let listener = old.unwrap_or(self.bound.listener());
             let stream = match socket::accept(listener) {
                 Ok(Some(stream)) => stream,
                 Ok(None) => return,
-                Err(e) => {
-                    // Those who wait have to wait until somebody leaves.
-                    if socket::is_out_of_descriptors(&e) {
-                        self.next_accept = Instant::now() + Duration::from_millis(100);
-                    }
+                Err(_) => {
+                    // Mostly there are no descriptors. Whatever it is, those who wait keep
+                    // the listener readable, and it would be tried without a rest.
+                    self.next_accept = Instant::now() + ACCEPT_AGAIN;
                     return;
                 }
             };

@@ -41,6 +41,9 @@ pub(super) struct Source {
 /// How often everything is listed (EVENT-9).
 const REVIEW: Duration = Duration::from_secs(1);
 
+/// How soon everything is listed after a look for which there were no descriptors.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 struct Watched {
     id: WatchId,
     /// The mailboxes directory as it was; `None` while it is a parent that is watched.
@@ -97,12 +100,23 @@ impl Source {
         due.map_or(self.next_review, |due| due.min(self.next_review))
     }
 
-    /// What has happened since the last look.
+    /// What has happened since the last look. What cannot be seen because there are no
+    /// descriptors is seen later.
     pub(super) fn look(&mut self) -> Result<Vec<Event>> {
+        let mut events = Vec::new();
+        match self.look_for(&mut events) {
+            Err(error) if error.is_out_of_descriptors() => {
+                self.next_review = Instant::now() + LOOK_AGAIN;
+            }
+            looked => looked?,
+        }
+        Ok(events)
+    }
+
+    fn look_for(&mut self, events: &mut Vec<Event>) -> Result<()> {
         let mut changes = Vec::new();
         let told = self.notifier.wait(Some(Duration::ZERO), &mut changes);
         told.map_err(|e| Error::io(OP, &self.dir, e))?;
-        let mut events = Vec::new();
         let mut names = Names::default();
         let (mut is_lost, mut is_moved) = (false, false);
         if self.next_review <= Instant::now() {
@@ -121,14 +135,14 @@ impl Source {
             self.arm()?;
         }
         if is_moved || is_lost {
-            self.list(&mut events)?;
+            self.list(events)?;
         } else {
             for name in names.in_order {
                 let seen = self.look_at(&name)?;
-                self.known.update(&name, seen, &mut events);
+                self.known.update(&name, seen, events);
             }
         }
-        Ok(events)
+        Ok(())
     }
 
     fn judge(&self, change: &Change) -> Verdict {
@@ -179,9 +193,9 @@ impl Source {
             let failed = |e| Error::io(OP, here, e);
             match self.notifier.add(here, interest) {
                 Ok(id) => {
-                    // It may have come while its parent was not watched yet.
-                    let next = child.map(fs::lstat).transpose().map_err(failed)?.flatten();
-                    if next.is_some() {
+                    // It may have come while its parent was not watched yet. A file or a
+                    // dangling link there is no way on.
+                    if child.is_some_and(|child| fs::directory_identity(child).is_some()) {
                         self.notifier.remove(id);
                         (child, at) = (None, Some(self.dir.as_path()));
                         continue;

@@ -230,14 +230,17 @@ impl Subscriber {
 
     /// Takes the request on, and says from where it holds (HUB-7).
     fn agree(&mut self, request: Request, hub: &str, backlog: &Backlog) {
-        // What was asked for by then goes out as it was wanted then, if it is not missed.
-        if self.missed.is_none() {
-            let pending = backlog.since(self.next, &self.request);
-            let mut scratch = Vec::new();
-            self.rest.extend_from_slice(pending.bytes(&mut scratch));
+        // What was asked for by then goes out as it was wanted then, or is told as missed
+        // (EVENT-10).
+        match self.missed.take() {
+            None => {
+                let pending = backlog.since(self.next, &self.request);
+                let mut scratch = Vec::new();
+                self.rest.extend_from_slice(pending.bytes(&mut scratch));
+            }
+            Some(0) => {}
+            Some(missed) => self.rest.extend(event::lagged(backlog.newest(), missed)),
         }
-        // One that is so far behind already begins anew.
-        self.missed = None;
         let names = request.mailboxes.as_ref();
         self.rest.extend(event::hello(hub, backlog.newest(), names));
         self.next = backlog.newest() + 1;

@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
+use crate::format::name::is_id;
 use crate::format::record::Line;
 use crate::format::token::ClaimName;
 use crate::format::{STALE, TEMPORARY_STALE, suffix};
@@ -132,10 +133,9 @@ impl Mailbox {
         prefix.push(suffix::TEMPORARY);
         let mut old = Vec::new();
         for entry in fs::list(dir).map_err(failed)?.unwrap_or_default() {
-            if !entry
-                .as_encoded_bytes()
-                .starts_with(prefix.as_encoded_bytes())
-            {
+            let bytes = entry.as_encoded_bytes();
+            let ending = bytes.strip_prefix(prefix.as_encoded_bytes());
+            if !ending.is_some_and(is_of_a_temporary) {
                 continue;
             }
             let path = dir.join(entry);
@@ -168,5 +168,49 @@ impl Mailbox {
         // Taken is cleared, whatever the release says.
         let (Released::Held | Released::Lost) = self.acquire(&signals)?.release()?;
         Ok(())
+    }
+}
+
+/// Whether this is how the name of a temporary goes on: with a token (TOKEN-1), and not to
+/// the name of a record file. `a.jsonl.tmp.b` is a name too, and so is
+/// `a.jsonl.tmp.1.0123456789abcdef`: the files of those mailboxes are mail.
+fn is_of_a_temporary(ending: &[u8]) -> bool {
+    let records = suffix::RECORDS.as_bytes();
+    let mut parts = ending.split(|&b| b == b'.');
+    let pid = parts.next().unwrap_or_default();
+    !pid.is_empty()
+        && pid.iter().all(u8::is_ascii_digit)
+        && parts.next().is_some_and(is_id)
+        && !ending.windows(records.len()).any(|part| part == records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn temporaries_and_mail_by_name() {
+        for ending in [
+            "1.0123456789abcdef",
+            "1.0123456789abcdef.rest",
+            "1.0123456789abcdef.g.chosen",
+        ] {
+            assert!(is_of_a_temporary(ending.as_bytes()), "{ending}");
+        }
+        for ending in [
+            "",
+            "b.jsonl",
+            "b.jsonl.damaged",
+            "b.jsonl.lock.guard",
+            "1.b.jsonl",
+            "1.0123456789abcdef.jsonl",
+            "1.0123456789abcdef.rest.jsonl.lock.owner",
+            "1",
+            "1.",
+            "1.rest",
+            ".0123456789abcdef",
+        ] {
+            assert!(!is_of_a_temporary(ending.as_bytes()), "{ending}");
+        }
     }
 }

@@ -225,10 +225,13 @@ pub(crate) fn make_private(path: &Path) -> io::Result<()> {
         .read(true)
         .custom_flags(flags.bits())
         .open(path)?;
-    let mode = if file.metadata()?.is_dir() {
-        0o700
-    } else {
-        0o600
+    // What was looked at by path may have been replaced since.
+    let meta = file.metadata()?;
+    let mode = match (meta.is_dir(), meta.is_file()) {
+        _ if !is_mine(&meta) => return Err(nix::errno::Errno::EPERM.into()),
+        (true, _) => 0o700,
+        (_, true) => 0o600,
+        _ => return Err(not_regular()),
     };
     file.set_permissions(std::fs::Permissions::from_mode(mode))
 }

@@ -1,7 +1,7 @@
 //! Unix sockets, and waiting for descriptors. Knows nothing of hubs.
 
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -18,18 +18,17 @@ const WAITING: i32 = 1024;
 
 /// Listens on a socket made at `path`, where nothing may be; mode 0600; nothing blocks.
 pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
-    let listener = UnixListener::bind(path)?;
+    let socket = unblocking()?;
+    nix::sys::socket::bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    // Before it listens: nobody else can have connected.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     let waiting = Backlog::new(WAITING).unwrap_or(Backlog::MAXCONN);
-    nix::sys::socket::listen(&listener, waiting)?; // std asks for fewer
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    nix::sys::socket::listen(&socket, waiting)?;
+    Ok(socket.into())
 }
 
-/// Connects to the socket at `path`, without waiting for whoever listens; reads and
-/// writes will not block. `None` when there is no socket, or nobody behind it;
-/// `WouldBlock` when as many as may wait there already do.
-pub(crate) fn connect(path: &Path) -> io::Result<Option<UnixStream>> {
+/// A stream socket that does not block, and that no child gets.
+fn unblocking() -> io::Result<OwnedFd> {
     let socket = nix::sys::socket::socket(
         AddressFamily::Unix,
         SockType::Stream,
@@ -38,6 +37,14 @@ pub(crate) fn connect(path: &Path) -> io::Result<Option<UnixStream>> {
     )?;
     fcntl(&socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     fcntl(&socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok(socket)
+}
+
+/// Connects to the socket at `path`, without waiting for whoever listens; reads and
+/// writes will not block. `None` when there is no socket, or nobody behind it;
+/// `WouldBlock` when as many as may wait there already do.
+pub(crate) fn connect(path: &Path) -> io::Result<Option<UnixStream>> {
+    let socket = unblocking()?;
     loop {
         match nix::sys::socket::connect(socket.as_raw_fd(), &UnixAddr::new(path)?) {
             Ok(()) => return Ok(Some(socket.into())),
@@ -67,12 +74,6 @@ pub(crate) fn accept(listener: &UnixListener) -> io::Result<Option<UnixStream>> 
 /// Whether what `meta` describes is a socket.
 pub(crate) fn is_socket(meta: &std::fs::Metadata) -> bool {
     meta.file_type().is_socket()
-}
-
-/// Whether this process has as many descriptors open as it may.
-pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE))
 }
 
 /// What came of a read or a write that does not block.

@@ -137,7 +137,8 @@ fn the_lock_of_a_dead_peer_with_guard() {
     let alive = flock(&files.guard);
     let (findings, _) = doctor(&fx, &[]);
     assert_eq!(states(&findings, "lock"), ["note"]);
-    drop(alive);
+    // Closing alone is not enough: a child of another test may have it until its exec.
+    fs2::FileExt::unlock(&alive).unwrap();
     is_found_and_fixed(&fx, "stale-lock");
     files.assert_unlocked();
 }
@@ -170,7 +171,7 @@ fn an_orphan_claim() {
     let files = fx.files("a");
     fx.append("a", "second");
     let line = "{\"body\":\"first\"}\n";
-    let claim = files.put_claim(1_000_000_000_000, -20, DEAD, line);
+    let claim = files.put_claim(1_000_000_000_000, -1, DEAD, line);
     let private = |path: &std::path::Path, mode| {
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     };
@@ -252,12 +253,38 @@ fn temporaries() {
 }
 
 #[test]
+fn a_mailbox_that_is_called_like_a_temporary() {
+    let fx = Fixture::new();
+    fx.append("a", "x");
+    let names = ["a.jsonl.tmp.b", "a.jsonl.tmp.1.0123456789abcdef"];
+    for name in names {
+        fx.append(name, "mail");
+        let files = fx.files(name);
+        fs::write(&files.damaged, "").unwrap();
+        fs::set_permissions(&files.damaged, Permissions::from_mode(0o600)).unwrap();
+        for path in [&files.records, &files.damaged, &files.guard] {
+            set_age(path, -301);
+        }
+    }
+    let before = tree(fx.dir());
+    let (findings, summary) = doctor(&fx, &["--fix"]);
+    assert_eq!(summary["ok"], true, "{findings:#?}");
+    assert_eq!(tree(fx.dir()), before);
+    let listed = fx.mbox(&["list"]).assert().success();
+    for name in names {
+        let listed = String::from_utf8_lossy(&listed.get_output().stdout);
+        assert!(listed.contains(name), "{listed}");
+        assert_eq!(fx.drain(name), ["mail"]);
+    }
+}
+
+#[test]
 fn modes() {
     let fx = Fixture::new();
     fx.append("a", "x");
     let files = fx.files("a");
     for (path, wrong, right) in [
-        (fx.root(), 0o777, 0o700),
+        (fx.root(), 0o755, 0o700),
         (files.dir().to_owned(), 0o755, 0o700),
         (files.records.clone(), 0o644, 0o600),
     ] {
@@ -269,6 +296,28 @@ fn modes() {
         assert_eq!(summary["ok"], true, "{findings:#?}");
         assert_eq!(states(&findings, "mode"), ["fixed"]);
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, right);
+    }
+}
+
+#[test]
+fn a_root_others_could_write_to() {
+    let fx = Fixture::new();
+    fx.append("a", "x");
+    let files = fx.files("a");
+    for path in [fx.root(), files.dir().to_owned()] {
+        // What may have been planted, and what a repair would do with it.
+        files.hold(DEAD);
+        set_age(&files.lock, -31);
+        fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
+        let (findings, summary) = doctor(&fx, &["--fix"]);
+        assert_eq!(states(&findings, "mode"), ["fixed"]);
+        assert_eq!(states(&findings, "root"), ["problem"], "{findings:#?}");
+        assert_eq!(summary["ok"], false);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o700);
+        assert!(files.is_held());
+        let (findings, summary) = doctor(&fx, &["--fix"]);
+        assert_eq!(states(&findings, "stale-lock"), ["fixed"]);
+        assert_eq!(summary["ok"], true, "{findings:#?}");
     }
 }
 
