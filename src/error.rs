@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::sys::fs;
+use crate::sys::{fs, limits};
 
 /// What went wrong, as far as a caller may want to act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,12 +105,8 @@ impl Error {
 
     /// Whether there were as many descriptors open as there may be, which passes.
     pub(crate) fn is_out_of_descriptors(&self) -> bool {
-        use nix::errno::Errno;
-        let code = self.0.source.as_ref().and_then(io::Error::raw_os_error);
-        matches!(
-            code.map(Errno::from_raw),
-            Some(Errno::EMFILE | Errno::ENFILE)
-        )
+        let source = self.0.source.as_ref();
+        source.is_some_and(limits::is_out_of_descriptors)
     }
 
     /// What kind of failure this is.

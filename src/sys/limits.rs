@@ -34,3 +34,12 @@ pub(crate) fn is_null_for_reading(file: impl AsFd) -> bool {
     };
     is_null().unwrap_or(false)
 }
+
+/// Whether there were as many descriptors open as there may be, which passes.
+pub(crate) fn is_out_of_descriptors(error: &std::io::Error) -> bool {
+    use nix::errno::Errno;
+    matches!(
+        error.raw_os_error().map(Errno::from_raw),
+        Some(Errno::EMFILE | Errno::ENFILE)
+    )
+}

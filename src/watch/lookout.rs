@@ -22,9 +22,9 @@ use crate::format::token::Token;
 use crate::lock::beside;
 use crate::mailbox::Mailbox;
 use crate::sys::fs;
+use crate::sys::limits;
 use crate::sys::notify::{BackendKind, Change, Interest, Notifier, Waker, WatchId, What, Woke};
 use crate::sys::signals::Deferred;
-use crate::sys::socket;
 
 const OP: &str = "watch";
 
@@ -431,5 +431,5 @@ fn is_exhausted(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::OutOfMemory
     );
-    is_full || socket::is_out_of_descriptors(error)
+    is_full || limits::is_out_of_descriptors(error)
 }
