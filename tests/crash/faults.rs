@@ -80,7 +80,12 @@ impl Fault {
             scene,
             mut traced,
             entry,
-        } = record.park(call)?;
+        } = match self {
+            Fault::Kill | Fault::Stall | Fault::StallHold => record.park(call)?,
+            Fault::KillOne | Fault::Term | Fault::Fail(_) | Fault::Short => {
+                record.park_alone(call)?
+            }
+        };
         let next = case.driver.other(call.n);
         match self {
             Fault::Kill => {

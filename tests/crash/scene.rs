@@ -221,12 +221,27 @@ impl Record {
         Ok(Record { case, calls })
     }
 
-    /// Runs it again up to `call`.
+    /// Runs it again up to `call`, in the same order.
     pub fn park(&self, call: &Call) -> Result<Parked, String> {
+        self.park_by(call, Traced::next)
+    }
+
+    /// The same, where it does not matter how far the other processes are.
+    pub fn park_alone(&self, call: &Call) -> Result<Parked, String> {
+        let by_itself = self.park_by(call, |traced| traced.next_of(&call.process));
+        // How a pipe is read depends on who comes first.
+        by_itself.or_else(|_| self.park(call))
+    }
+
+    fn park_by(
+        &self,
+        call: &Call,
+        next: impl Fn(&mut Traced) -> Option<Entry>,
+    ) -> Result<Parked, String> {
         let scene = Scene::new(self.case);
         let mut traced = scene.start(self.case);
         let (key, mut nth) = (call.key(), 0);
-        while let Some(entry) = traced.next() {
+        while let Some(entry) = next(&mut traced) {
             if entry.nr != call.nr || traced.name(entry.pid) != call.process {
                 continue;
             }

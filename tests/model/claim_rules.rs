@@ -9,7 +9,7 @@ impl Model {
     pub fn claims_call(&self, n: &mut State, p: usize, me: &Process) {
         match me.pc {
             Pc::List => {
-                let all = ((1u16 << n.count) - 1) as u8;
+                let all: Places = (1 << n.count) - 1;
                 let newest = n.claims[..usize::from(n.count)].last();
                 n.peers[p].birth = newest.map_or(0, |claim| claim.birth);
                 n.peers[p].list = all & !me.held;
@@ -110,7 +110,7 @@ impl Model {
         }
         n.peers[p].fd = FD_NONE;
         while n.peers[p].list != 0 {
-            let place = 7 - n.peers[p].list.leading_zeros() as usize;
+            let place = n.peers[p].list.ilog2() as usize;
             if self.is_orphan(&n.claims[place], n.peers[p].is_guarded) {
                 n.peers[p].fd = place as u8;
                 n.peers[p].pc = if n.peers[p].is_guarded {

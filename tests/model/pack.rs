@@ -112,8 +112,8 @@ impl State {
                 | u64::from(peer.waits) << 46;
             words[place + 1] = u64::from(peer.read.0)
                 | u64::from(peer.list) << 32
-                | u64::from(peer.held) << 40
-                | u64::from(peer.chosen) << 48;
+                | u64::from(peer.held) << 42
+                | u64::from(peer.chosen) << 52;
         }
         words
     }

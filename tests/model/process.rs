@@ -1,6 +1,6 @@
 //! A process: what it does, where it is, what it remembers.
 
-use crate::state::{FD_NONE, Ids};
+use crate::state::{FD_NONE, Ids, Places};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -246,10 +246,10 @@ pub struct Process {
     pub made_owner: bool,
     pub fd: u8,
     /// Claims listed, or to be read, by their places.
-    pub list: u8,
+    pub list: Places,
     /// Claims of its own.
-    pub held: u8,
-    pub chosen: u8,
+    pub held: Places,
+    pub chosen: Places,
     /// Greatest birth listed.
     pub birth: u8,
     /// Peers Settle still waits for.

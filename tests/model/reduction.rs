@@ -211,7 +211,7 @@ fn are_in_the_same_hands(state: &State, older: usize, newer: usize) -> bool {
     let hands = |claim: &Claim| (claim.owner, claim.is_guarded, claim.age, claim.file.flock);
     hands(first) == hands(second)
         && state.peers.iter().all(|peer| {
-            let is_alike = |mask: u8| mask >> older & 1 == mask >> newer & 1;
+            let is_alike = |mask: Places| mask >> older & 1 == mask >> newer & 1;
             usize::from(peer.fd) != newer
                 && is_alike(peer.held)
                 && is_alike(peer.chosen)

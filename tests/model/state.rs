@@ -10,14 +10,16 @@ pub use crate::process::*;
 /// Processes in one mix.
 pub const PEERS: usize = 3;
 /// Claims there can be at once.
-pub const CLAIMS: usize = 8;
+pub const CLAIMS: usize = 10;
+/// A bit for each claim, by its place.
+pub type Places = u16;
 /// No process.
 pub const NOBODY: u8 = 7;
 
 /// Where a descriptor leads: a claim by its place, or one of these.
-pub const FD_RECORDS: u8 = 8;
-pub const FD_NOWHERE: u8 = 9;
-pub const FD_NONE: u8 = 15;
+pub const FD_RECORDS: u8 = 16;
+pub const FD_NOWHERE: u8 = 17;
+pub const FD_NONE: u8 = 31;
 
 /// Message ids in the order of their lines, each once (a repeat in one file is dropped by
 /// every reader): 1 and 2 of the first process, 3 and 4, 5 and 6; 7 and 8 were there
@@ -165,14 +167,14 @@ pub struct State {
 }
 
 /// Puts a bit into a mask at `place`; the bits above move up.
-fn widen(mask: u8, place: usize) -> u8 {
-    let low = (1u8 << place) - 1;
+fn widen(mask: Places, place: usize) -> Places {
+    let low = (1 << place) - 1;
     (mask & low) | ((mask & !low) << 1)
 }
 
 /// Takes the bit at `place` out of a mask; the bits above move down.
-fn narrow(mask: u8, place: usize) -> u8 {
-    let low = (1u8 << place) - 1;
+fn narrow(mask: Places, place: usize) -> Places {
+    let low = (1 << place) - 1;
     (mask & low) | ((mask >> 1) & !low)
 }
 

@@ -114,7 +114,7 @@ impl Model {
             }
             Pc::UnlinkOld => {
                 if me.held != 0 {
-                    n.unlink_claim(7 - me.held.leading_zeros() as usize);
+                    n.unlink_claim(me.held.ilog2() as usize);
                 }
                 self.skip_unlinked(n, p);
             }
