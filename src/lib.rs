@@ -48,27 +48,32 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod delivery;
 pub mod doctor;
 mod error;
 mod events;
 mod format;
+mod ledger;
 mod lock;
 mod mailbox;
 mod root;
+mod session;
 mod sys;
 mod watch;
 
 #[doc(hidden)]
 pub mod cli;
 
+pub use delivery::{Ask, Delivery, Migrated, Replied, Sent, State, migrate};
 pub use error::{Error, ErrorKind, Result};
 pub use events::{Hub, Line, Place, Stream};
 pub use format::event::Request;
 pub use format::message::Message;
 pub use format::name::{is_id, is_name};
 pub use format::record::Record;
+pub use format::session::Session;
 pub use format::token::Token;
-pub use format::{DEFAULT_WAIT, MAX_BODY, MAX_RECORD};
+pub use format::{DEFAULT_TIMEOUT, DEFAULT_WAIT, LEDGER_MAX, MAX_BODY, MAX_RECORD};
 pub use lock::{LockGuard, Released};
 pub use mailbox::{
     Append, Bounded, Claim, Delivered, Limit, Mailbox, Match, Messages, Peek, Peeked,

@@ -1,5 +1,6 @@
 //! Where mailboxes live, and who may be trusted with them.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{name, suffix};
+use crate::format::{name, place, suffix};
 use crate::mailbox::Mailbox;
 use crate::sys::fs;
 
@@ -52,8 +53,25 @@ impl Root {
             ));
         };
         self.check()?;
-        let path = self.mailboxes().join(format!("{text}{}", suffix::RECORDS));
-        Ok(Mailbox::named(text, path, self.clone()))
+        let file = format!("{text}{}", suffix::RECORDS);
+        let (path, ledger) = (
+            self.mailboxes().join(&file),
+            self.place(place::RECEIVED).join(&file),
+        );
+        Ok(Mailbox::named(text, path, self.clone()).with_ledger(ledger))
+    }
+
+    /// The ledger of `name`, a record file of its own (LEDGER-1).
+    pub(crate) fn ledger(&self, name: &str) -> Result<Mailbox> {
+        self.mailbox(name)?; // whether it is a name
+        let dir = self.place(place::RECEIVED);
+        self.check_place(&dir)?;
+        let path = dir.join(format!("{name}{}", suffix::RECORDS));
+        Ok(Mailbox::named(
+            &format!("the ledger of {name}"),
+            path,
+            self.clone(),
+        ))
     }
 
     /// Every mailbox in this root, by name.
@@ -71,25 +89,31 @@ impl Root {
     pub(crate) fn mailboxes_and_leftovers(&self) -> Result<Vec<Mailbox>> {
         let ends = ["", suffix::CLAIMS, suffix::LOCK, suffix::DAMAGED];
         let left = [suffix::OWNER, suffix::STEAL, suffix::GUARD];
-        self.mailboxes_with(&[&ends[..], &left].concat())
+        let ends = [&ends[..], &left].concat();
+        let ledgers = self.names_in(&self.place(place::RECEIVED), &ends)?;
+        let ledgers = ledgers.iter().map(|name| self.ledger(name));
+        let mailboxes = self.mailboxes_with(&ends)?.into_iter().map(Ok);
+        mailboxes.chain(ledgers).collect()
     }
 
     /// The mailboxes of which a file with one of these endings is there.
     fn mailboxes_with(&self, ends: &[&str]) -> Result<Vec<Mailbox>> {
-        self.check()?;
-        let dir = self.mailboxes();
-        if fs::lstat(&dir)
-            .map_err(|e| Error::io(OP, &dir, e))?
-            .is_none()
-        {
-            return Ok(Vec::new());
+        let names = self.names_in(&self.mailboxes(), ends)?;
+        names.iter().map(|name| self.mailbox(name)).collect()
+    }
+
+    /// The names of which a file with one of these endings is in `dir`.
+    fn names_in(&self, dir: &Path, ends: &[&str]) -> Result<BTreeSet<String>> {
+        self.check_place(dir)?;
+        let mut names = BTreeSet::new();
+        if fs::lstat(dir).map_err(|e| Error::io(OP, dir, e))?.is_none() {
+            return Ok(names);
         }
-        let mut names = std::collections::BTreeSet::new();
-        for entry in WalkDir::new(&dir).min_depth(1).max_depth(1) {
+        for entry in WalkDir::new(dir).min_depth(1).max_depth(1) {
             let entry = entry.map_err(|e| {
                 // The system's own error, not walkdir's words around it.
                 let e = e.into_io_error();
-                Error::io(OP, &dir, e.expect("links are not followed, so no loops"))
+                Error::io(OP, dir, e.expect("links are not followed, so no loops"))
             })?;
             let Some(file) = entry.file_name().to_str() else {
                 continue;
@@ -102,14 +126,13 @@ impl Root {
                     .map(str::to_owned),
             );
         }
-        names.iter().map(|name| self.mailbox(name)).collect()
+        Ok(names)
     }
 
-    /// Creates the root for a verb that writes (ROOT-3).
-    pub(crate) fn create(&self) -> Result<()> {
-        let dir = self.mailboxes();
-        fs::mkdir_all(&dir).map_err(|e| Error::io("create", &dir, e))?;
-        self.check()
+    /// Creates the root, and a directory in it, for a verb that writes (ROOT-3, PLACE-1).
+    pub(crate) fn create(&self, dir: &Path) -> Result<()> {
+        fs::mkdir_all(dir).map_err(|e| Error::io("create", dir, e))?;
+        self.check_place(dir)
     }
 
     /// Puts the entries of all directories that [`create`](Root::create) may have made on
@@ -131,13 +154,23 @@ impl Root {
 
     /// Where its mailboxes are.
     pub(crate) fn mailboxes(&self) -> PathBuf {
-        self.dir.join("mailboxes")
+        self.place(place::MAILBOXES)
+    }
+
+    /// A directory or file of the root.
+    pub(crate) fn place(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
     }
 
     /// ROOT-4: refuses a root that others could have prepared.
     pub(crate) fn check(&self) -> Result<()> {
+        self.check_place(&self.mailboxes())
+    }
+
+    /// The same, and of a directory in the root.
+    pub(crate) fn check_place(&self, dir: &Path) -> Result<()> {
         check_directory(&self.dir)?;
-        check_directory(&self.mailboxes())
+        check_directory(dir)
     }
 }
 

@@ -14,6 +14,10 @@ const HELP: &str = "\
 {usage-heading} {usage}
 
 Mail:
+  send     Send a message that can be answered by its id
+  reply    Answer a message by its id
+  ask      Send a message and wait for the answer
+  show     Print a message that was sent to me, and what became of it
   append   Append one message, or many records
   drain    Hand over every message, then remove it
   peek     Print the messages, removing nothing
@@ -26,11 +30,15 @@ Waiting:
 
 Files and locks:
   has      Exit 0 when there is mail, 1 when not
-  list     Show every mailbox
+  list     Show every mailbox, or who is here
+  migrate  Move the mail of one mailbox to another
   acquire  Take a mailbox's lock and print its token
   release  Release the lock with its token
   lock     Run a command holding the lock
   doctor   Say what is wrong with the mailboxes, and repair it
+
+Setup:
+  register Say who I am, so that others find me
 
 {options}{after-help}";
 
@@ -55,6 +63,10 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
+    Send(SendArgs),
+    Reply(ReplyArgs),
+    Ask(AskArgs),
+    Show(ShowArgs),
     Append(AppendArgs),
     Drain(DrainArgs),
     Peek(PeekArgs),
@@ -63,11 +75,154 @@ pub(super) enum Verb {
     Watch(WatchArgs),
     Has(HasArgs),
     List(ListArgs),
+    Migrate(MigrateArgs),
     Acquire(AcquireArgs),
     Release(ReleaseArgs),
     Lock(LockArgs),
     Events(EventsArgs),
     Doctor(DoctorArgs),
+    Register(RegisterArgs),
+}
+
+/// Send a message that its receiver can answer by its id
+///
+/// It is noted in the ledger of TO, then appended to the mailbox TO. Prints its id.
+#[derive(Debug, clap::Args)]
+pub(super) struct SendArgs {
+    /// Name of the receiver
+    #[arg(value_parser = name)]
+    pub(super) to: String,
+    /// The body; without it stdin, less one trailing newline
+    pub(super) body: Option<OsString>,
+    #[command(flatten)]
+    pub(super) envelope: Envelope,
+    /// TO may be the sender
+    #[arg(long)]
+    pub(super) to_self: bool,
+    #[command(flatten)]
+    pub(super) sending: Sending,
+    /// One JSON object in place of the id
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Answer a message by its id
+///
+/// The message is looked up in my own ledger: it says whom to answer, and which request.
+/// Exits 1, and sends nothing, when it is not there or does not say who sent it.
+#[derive(Debug, clap::Args)]
+pub(super) struct ReplyArgs {
+    /// Id of the message that is answered
+    #[arg(value_parser = id)]
+    pub(super) id: String,
+    /// The body; without it stdin, less one trailing newline
+    pub(super) body: Option<OsString>,
+    #[command(flatten)]
+    pub(super) envelope: Envelope,
+    #[command(flatten)]
+    pub(super) sending: Sending,
+    /// One JSON object in place of the id
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Send a message, wait for the answer and print it
+///
+/// Takes the answer out of my mailbox and leaves all other mail there. Exits 1 when there
+/// is none in time; an answer that comes later is ordinary mail.
+#[derive(Debug, clap::Args)]
+pub(super) struct AskArgs {
+    /// Name of the one who is asked
+    #[arg(value_parser = name)]
+    pub(super) to: String,
+    /// The body; without it stdin, less one trailing newline
+    pub(super) body: Option<OsString>,
+    /// How long to wait for the answer
+    #[arg(long, value_name = "SECS", default_value = "45", value_parser = seconds)]
+    pub(super) timeout: Duration,
+    #[command(flatten)]
+    pub(super) sending: Sending,
+    #[arg(long, value_name = "FORMAT", help = FORMAT_HELP, conflicts_with = "json")]
+    pub(super) format: Option<Format>,
+    /// One JSON object: correlation, id, request_id, to, reply
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Print a message that was sent to me, whole, and what became of it
+///
+/// From my ledger, whether it is in the mailbox still or was handed over. Exits 1 when it is
+/// not in the ledger.
+#[derive(Debug, clap::Args)]
+pub(super) struct ShowArgs {
+    /// Id of the message
+    #[arg(value_parser = id)]
+    pub(super) id: String,
+    /// My own name [default: $MBOX_NAME]
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub(super) from: Option<String>,
+    #[arg(long, value_name = "FORMAT", help = FORMAT_HELP, conflicts_with = "json")]
+    pub(super) format: Option<Format>,
+    /// One JSON object: message, state, at, by
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// What a message carries that is sent.
+#[derive(Debug, clap::Args)]
+pub(super) struct Envelope {
+    /// What an answer should carry as reply_to
+    #[arg(long, value_name = "ID", value_parser = name)]
+    pub(super) request_id: Option<String>,
+    /// The message's own id, 16 lower-case hex digits [default: random]
+    #[arg(long = "id", value_name = "ID", value_parser = id, id = "own_id")]
+    pub(super) id: Option<String>,
+}
+
+/// Who sends, and how.
+#[derive(Debug, clap::Args)]
+pub(super) struct Sending {
+    /// My own name [default: $MBOX_NAME]
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub(super) from: Option<String>,
+    /// Wait until the message is on stable storage
+    #[arg(long)]
+    pub(super) sync: bool,
+    /// Say how many old entries of the ledger were pruned
+    #[arg(long)]
+    pub(super) verbose: bool,
+    #[command(flatten)]
+    pub(super) wait: Wait,
+}
+
+/// Move the mail of one mailbox to another
+///
+/// No message is copied, so that none is lost or there twice wherever this is stopped; run
+/// it again to move the rest. Who writes to OLD goes on doing so.
+#[derive(Debug, clap::Args)]
+pub(super) struct MigrateArgs {
+    /// Name or path
+    pub(super) old: OsString,
+    /// Name or path
+    pub(super) new: OsString,
+    #[command(flatten)]
+    pub(super) wait: Wait,
+}
+
+/// Say who I am: writes a session that `mbox list --sessions` shows
+///
+/// Prints the name. Exits 75 when it is that of another process that is alive.
+#[derive(Debug, clap::Args)]
+pub(super) struct RegisterArgs {
+    /// My name [default: $MBOX_NAME, or the program that called mbox and its process id]
+    #[arg(value_parser = name)]
+    pub(super) name: Option<String>,
+    /// The process that has this name [default: the one that called mbox]
+    #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
+    pub(super) pid: Option<i32>,
+    /// What it is, such as claude
+    #[arg(long, value_name = "TEXT")]
+    pub(super) agent: Option<String>,
 }
 
 /// Append one message and print its id once it is safe
@@ -229,10 +384,13 @@ pub(super) struct HasArgs {
     pub(super) mailbox: Option<OsString>,
 }
 
-/// Show every mailbox: messages, bytes, oldest, claims, damaged lines, lock
+/// Show every mailbox: messages, bytes, oldest, claims, damaged lines, ledger, lock
 #[derive(Debug, clap::Args)]
 pub(super) struct ListArgs {
-    /// One JSON object per mailbox, one a line
+    /// Show who is here instead: name, process, working directory, terminal, agent
+    #[arg(long)]
+    pub(super) sessions: bool,
+    /// One JSON object per mailbox or session, one a line
     #[arg(long)]
     pub(super) json: bool,
 }

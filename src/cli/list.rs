@@ -1,4 +1,4 @@
-//! `mbox list`.
+//! `mbox list`: the mailboxes; with `--sessions` who is here.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -9,11 +9,16 @@ use super::Places;
 use super::args::ListArgs;
 use super::exit::{Exit, Status};
 use crate::error::Result;
+use crate::format::session::Session;
 use crate::format::text::escape;
+use crate::ledger::Ledger;
 use crate::lock::State;
 use crate::mailbox::{Mailbox, Peek};
 
 pub(super) fn run(args: ListArgs, places: &Places) -> std::result::Result<Status, Exit> {
+    if args.sessions {
+        return sessions(args.json, places);
+    }
     let mut status = Status::Yes;
     let mut rows = Vec::new();
     for mailbox in places.root()?.mailboxes_by_name()? {
@@ -22,17 +27,79 @@ pub(super) fn run(args: ListArgs, places: &Places) -> std::result::Result<Status
             Err(error) => status = status.then(Exit::from(error).told()),
         }
     }
-    let text = if args.json {
-        as_json(&rows)
-    } else {
-        as_table(&rows)
-    };
+    print(&match args.json {
+        true => as_json(&rows),
+        false => as_table(&rows),
+    })?;
+    Ok(status)
+}
+
+fn sessions(as_lines: bool, places: &Places) -> std::result::Result<Status, Exit> {
+    let sessions = places.root()?.sessions()?;
+    let mut rows = Vec::new();
+    for session in &sessions {
+        rows.push(SessionRow {
+            is_alive: session.is_alive(),
+            session,
+        });
+    }
+    print(&match as_lines {
+        true => as_json(&rows),
+        false => sessions_as_table(&rows),
+    })?;
+    Ok(Status::Yes)
+}
+
+fn print(text: &str) -> std::result::Result<(), Exit> {
     let mut stdout = io::stdout().lock();
     let written = stdout
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush());
-    written.map_err(|e| Exit::stdout(&e, "see where it goes"))?;
-    Ok(status)
+    written.map_err(|e| Exit::stdout(&e, "see where it goes"))
+}
+
+/// What there is to know of one session. Fields are only ever added.
+#[derive(Serialize)]
+struct SessionRow<'a> {
+    #[serde(flatten)]
+    session: &'a Session,
+    #[serde(rename = "alive")]
+    is_alive: bool,
+}
+
+fn sessions_as_table(rows: &[SessionRow<'_>]) -> String {
+    let names = rows.iter().map(|row| row.session.name.len());
+    let width = names.max().unwrap_or(0).max(4);
+    let mut text = String::new();
+    if rows.is_empty() {
+        return text;
+    }
+    let now = crate::sys::clock::unix_seconds();
+    let _ = writeln!(
+        text,
+        "{:width$}  {:>7}  {:5}  {:>5}  {:12}  {:10}  DIRECTORY",
+        "NAME", "PROCESS", "STATE", "SINCE", "TERMINAL", "AGENT"
+    );
+    for row in rows {
+        let Session {
+            name,
+            pid,
+            cwd,
+            tty,
+            agent,
+            started_at,
+            ..
+        } = row.session;
+        let state = if row.is_alive { "alive" } else { "dead" };
+        let since = span(now.saturating_sub(*started_at));
+        let or_dash = |text: &Option<String>| text.as_deref().map_or("-".into(), escape);
+        let (tty, agent, cwd) = (or_dash(tty), or_dash(agent), escape(cwd));
+        let _ = writeln!(
+            text,
+            "{name:width$}  {pid:>7}  {state:5}  {since:>5}  {tty:12}  {agent:10}  {cwd}"
+        );
+    }
+    text
 }
 
 /// What there is to know of one mailbox. Fields are only ever added.
@@ -50,7 +117,16 @@ struct Row {
     /// Damaged lines: still among the records, and set aside already.
     damaged: usize,
     set_aside: usize,
+    /// When there is one.
+    ledger: Option<LedgerRow>,
     lock: LockRow,
+}
+
+#[derive(Serialize)]
+struct LedgerRow {
+    entries: u64,
+    /// How many were there and are no more.
+    pruned: u64,
 }
 
 #[derive(Serialize)]
@@ -89,12 +165,22 @@ impl Row {
             claims: mailbox.list_claims()?.names.len(),
             damaged: peeked.damaged,
             set_aside: mailbox.count_set_aside()?,
+            ledger: ledger_of(mailbox)?,
             lock,
         })
     }
 }
 
-fn as_json(rows: &[Row]) -> String {
+fn ledger_of(mailbox: &Mailbox) -> Result<Option<LedgerRow>> {
+    let Some(ledger) = mailbox.its_ledger()?.map(Ledger::at) else {
+        return Ok(None);
+    };
+    let (entries, pruned) = (ledger.count()?, ledger.count_pruned()?);
+    let is_there = entries + pruned > 0;
+    Ok(is_there.then_some(LedgerRow { entries, pruned }))
+}
+
+fn as_json(rows: &[impl Serialize]) -> String {
     let lines = rows.iter().map(|row| {
         serde_json::to_string(row).expect("strings and integers always serialize") + "\n"
     });
@@ -115,14 +201,19 @@ fn as_table(rows: &[Row]) -> String {
     }
     let _ = writeln!(
         text,
-        "{:width$}  {:>8}  {:>10}  {:>7}  {:>6}  {:>7}  LOCK",
-        "MAILBOX", "MESSAGES", "BYTES", "OLDEST", "CLAIMS", "DAMAGED"
+        "{:width$}  {:>8}  {:>10}  {:>7}  {:>6}  {:>7}  {:>18}  LOCK",
+        "MAILBOX", "MESSAGES", "BYTES", "OLDEST", "CLAIMS", "DAMAGED", "LEDGER"
     );
     for row in rows {
         let oldest = row
             .oldest
             .map_or("-".into(), |at| span(now.saturating_sub(at)));
         let damaged = row.damaged + row.set_aside;
+        let ledger = match &row.ledger {
+            None => "-".to_owned(),
+            Some(LedgerRow { entries, pruned: 0 }) => entries.to_string(),
+            Some(LedgerRow { entries, pruned }) => format!("{entries} ({pruned} pruned)"),
+        };
         let lock = match &row.lock {
             LockRow { state: "free", .. } => "free".to_owned(),
             LockRow {
@@ -144,7 +235,7 @@ fn as_table(rows: &[Row]) -> String {
         } = row;
         let _ = writeln!(
             text,
-            "{name:width$}  {messages:>8}  {bytes:>10}  {oldest:>7}  {claims:>6}  {damaged:>7}  {lock}"
+            "{name:width$}  {messages:>8}  {bytes:>10}  {oldest:>7}  {claims:>6}  {damaged:>7}  {ledger:>18}  {lock}"
         );
     }
     text

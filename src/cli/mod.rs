@@ -6,6 +6,8 @@
 mod acquire;
 mod append;
 mod args;
+mod ask;
+mod body;
 mod command;
 mod doctor;
 mod drain;
@@ -14,8 +16,13 @@ mod exit;
 mod has;
 mod list;
 mod lock;
+mod migrate;
 mod out;
 mod peek;
+mod register;
+mod reply;
+mod send;
+mod show;
 mod take;
 mod wait;
 mod watch;
@@ -29,6 +36,7 @@ use clap::Parser;
 
 use self::args::{Args, Verb};
 use self::exit::{Exit, Status, say};
+use crate::delivery::Delivery;
 use crate::mailbox::Mailbox;
 use crate::root::{self, Root};
 use crate::sys::{limits, signals};
@@ -53,10 +61,16 @@ pub fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<Status, Exit> {
     let places = Places { root: args.root };
-    if let Verb::Drain(_) | Verb::Take(_) | Verb::Watch(_) | Verb::Events(_) = args.verb {
+    if let Verb::Drain(_) | Verb::Take(_) | Verb::Watch(_) | Verb::Events(_) | Verb::Migrate(_) =
+        args.verb
+    {
         limits::raise_open_files();
     }
     match args.verb {
+        Verb::Send(args) => send::run(args, &places),
+        Verb::Reply(args) => reply::run(args, &places),
+        Verb::Ask(args) => ask::run(args, &places),
+        Verb::Show(args) => show::run(args, &places),
         Verb::Append(args) => append::run(args, &places),
         Verb::Drain(args) => drain::run(args, &places),
         Verb::Peek(args) => peek::run(args, &places),
@@ -68,8 +82,10 @@ fn run(args: Args) -> Result<Status, Exit> {
         Verb::Release(args) => acquire::release(args, &places),
         Verb::Lock(args) => lock::run(args, &places),
         Verb::List(args) => list::run(args, &places),
+        Verb::Migrate(args) => migrate::run(args, &places),
         Verb::Events(args) => events::run(args, &places),
         Verb::Doctor(args) => doctor::run(args, &places),
+        Verb::Register(args) => register::run(args, &places),
     }
 }
 
@@ -94,6 +110,15 @@ impl Places {
                 "there is no root directory: set MBOX_ROOT or give --root DIR",
             )),
         }
+    }
+
+    /// The party that is `from`, or else `MBOX_NAME`, or has no name.
+    fn party(&self, from: Option<&str>) -> Result<Delivery, Exit> {
+        let mine = var("MBOX_NAME");
+        // What is not UTF-8 is no name either way.
+        let mine = mine.as_ref().map(|name| name.to_string_lossy());
+        let delivery = Delivery::of(&self.root()?, from.or(mine.as_deref()))?;
+        Ok(delivery)
     }
 
     /// Where a socket goes whose path in the root would be too long (HUB-1).

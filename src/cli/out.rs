@@ -7,7 +7,7 @@ use super::args::Format;
 use super::exit::{Exit, say};
 use crate::format::record::Record;
 use crate::format::text;
-use crate::mailbox::{Claim, Mailbox};
+use crate::mailbox::{Claim, Delivered, Mailbox};
 use crate::sys::limits;
 use crate::sys::signals::{self, Deferred, Watch};
 
@@ -24,26 +24,48 @@ impl Format {
 }
 
 /// Buffered stdout that knows its format.
-pub(super) struct Out {
-    format: Format,
+pub(super) struct Out<'a> {
+    form: Form<'a>,
     stdout: StdoutLock<'static>,
     /// What a failed write leaves unwritten is forgotten, never written later: its mail
     /// is handed over again.
     buffer: Vec<u8>,
 }
 
-impl Out {
-    pub(super) fn new(format: Option<Format>) -> Out {
-        let format = Format::or_default(format);
+/// How a record is printed.
+enum Form<'a> {
+    Format(Format),
+    /// As the line that is made of it.
+    Line(Box<dyn Fn(&str) -> String + 'a>),
+}
+
+impl<'a> Out<'a> {
+    pub(super) fn new(format: Option<Format>) -> Out<'a> {
+        Out::of(Form::Format(Format::or_default(format)))
+    }
+
+    /// Prints the line that `line` makes of each record.
+    pub(super) fn wrapping(line: impl Fn(&str) -> String + 'a) -> Out<'a> {
+        Out::of(Form::Line(Box::new(line)))
+    }
+
+    fn of(form: Form<'a>) -> Out<'a> {
         Out {
-            format,
+            form,
             stdout: io::stdout().lock(),
             buffer: Vec::new(),
         }
     }
 
     pub(super) fn record(&mut self, record: &Record) -> Result<(), Exit> {
-        render(record, self.format, &mut self.buffer);
+        match &self.form {
+            Form::Format(format) => render(record, *format, &mut self.buffer),
+            Form::Line(line) => {
+                let text = String::from_utf8_lossy(record.bytes()); // it is UTF-8
+                self.buffer.extend_from_slice(line(&text).as_bytes());
+                self.buffer.push(b'\n');
+            }
+        }
         if self.buffer.len() < BUFFER {
             Ok(())
         } else {
@@ -86,7 +108,7 @@ const BUFFER: usize = 64 << 10;
 pub(super) fn deliver(
     mailbox: &Mailbox,
     mut claim: Claim,
-    out: &mut Out,
+    out: &mut Out<'_>,
     held_back: &Deferred,
 ) -> Result<u64, Exit> {
     // Writing may block for ever, so signals cannot simply be held back (CLI-6).
@@ -110,12 +132,13 @@ pub(super) fn deliver(
     }
     let delivered = claim.ack()?;
     drop(watch);
-    say_damaged(mailbox, delivered.damaged);
+    say_delivered(mailbox, &delivered);
     Ok(messages)
 }
 
-/// Says how many lines were set aside, and where (DMG-2).
-pub(super) fn say_damaged(mailbox: &Mailbox, damaged: usize) {
+/// Says how many lines were set aside, and where (DMG-2), and that no receipt was written.
+pub(super) fn say_delivered(mailbox: &Mailbox, delivered: &Delivered) {
+    let damaged = delivered.damaged;
     if damaged > 0 {
         let lines = if damaged == 1 {
             "line was"
@@ -126,6 +149,12 @@ pub(super) fn say_damaged(mailbox: &Mailbox, damaged: usize) {
         say(&format!(
             "{}: {damaged} damaged {lines} set aside in {path}",
             mailbox.title()
+        ));
+    }
+    if let Some(error) = &delivered.no_receipt {
+        let next = error.next_step();
+        say(&format!(
+            "the mail was handed over all the same: {error}; {next}"
         ));
     }
 }

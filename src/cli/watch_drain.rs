@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::args::{Format, WatchArgs};
 use super::command;
 use super::exit::{Exit, Status, say};
-use super::out::{Out, deliver, render, say_damaged};
+use super::out::{Out, deliver, render, say_delivered};
 use super::watch::{Told, Watching};
 use crate::error::{ErrorKind, Result as MailboxResult};
 use crate::mailbox::{Bounded, Claim, Limit, Mailbox};
@@ -79,14 +79,14 @@ pub(super) fn run(mut watch: Watching, args: WatchArgs) -> Result<Status, Exit> 
 
 impl Turn {
     /// Drains what is there, and rests for the window.
-    fn drain(&mut self, watch: &Watching, out: &mut Out) -> Result<u64, Exit> {
+    fn drain(&mut self, watch: &Watching, out: &mut Out<'_>) -> Result<u64, Exit> {
         // Until the delivery watches for them: a claim is given up before a signal ends us.
         let signals = Deferred::begin();
         let claim = match watch.left {
             None => self.mailbox.drain_holding(&signals),
             left => claim_some(&self.mailbox, left, &signals),
         };
-        let Some(claim) = self.told(claim)? else {
+        let Some(claim) = self.told(claim)?.map(|claim| claim.by("watch")) else {
             return Ok(0);
         };
         let messages = deliver(&self.mailbox, claim, out, &signals)?;
@@ -99,12 +99,12 @@ impl Turn {
     fn hand_to(&mut self, command: &[OsString], format: Option<Format>) -> Result<u64, Exit> {
         let signals = Deferred::begin();
         let claim = claim_some(&self.mailbox, Some(1), &signals);
-        let Some(mut claim) = self.told(claim)? else {
+        let Some(mut claim) = self.told(claim)?.map(|claim| claim.by("watch")) else {
             return Ok(0);
         };
         self.is_due = true; // for the next message
         let Some(record) = claim.messages().next().transpose()? else {
-            say_damaged(&self.mailbox, claim.ack()?.damaged);
+            say_delivered(&self.mailbox, &claim.ack()?);
             return Ok(0);
         };
         let mut text = Vec::new();
@@ -113,7 +113,7 @@ impl Turn {
         let (ended, signal) = command::run(command, Some(text))?;
         let is_done = matches!(ended, Ended::Exited(0));
         if is_done {
-            say_damaged(&self.mailbox, claim.ack()?.damaged);
+            say_delivered(&self.mailbox, &claim.ack()?);
             (self.not_before, self.retry) = (None, RETRY.0);
         } else {
             claim.put_back();

@@ -65,7 +65,7 @@ impl Hub {
     /// [`ErrorKind::Busy`] when another hub is alive; [`ErrorKind::Refused`] for an unsafe
     /// root, or something else in the place of the socket.
     pub fn start(root: &Root, runtime_dir: Option<&Path>) -> Result<Hub> {
-        root.create()?;
+        root.create(&root.mailboxes())?;
         let Some(place) = Place::of(root, runtime_dir)? else {
             return Err(Error::new(
                 ErrorKind::Io,

@@ -37,6 +37,11 @@ impl Message {
         self
     }
 
+    /// Whether it has an id already.
+    pub(crate) fn has_id(&self) -> bool {
+        self.id.is_some()
+    }
+
     /// The name of the sender (`from_session_id`).
     #[must_use]
     pub fn from(mut self, name: impl Into<String>) -> Message {

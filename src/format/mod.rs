@@ -7,7 +7,9 @@
 pub(crate) mod event;
 pub(crate) mod message;
 pub(crate) mod name;
+pub(crate) mod receipt;
 pub(crate) mod record;
+pub(crate) mod session;
 pub(crate) mod text;
 pub(crate) mod token;
 
@@ -53,6 +55,24 @@ pub(crate) const MAX_DEPTH: usize = 128;
 /// How many delivered ids one pass remembers to drop repeats (DRAIN-7).
 pub(crate) const SEEN_IDS: usize = 65_536;
 
+/// How many entries of a ledger stay unless told otherwise (LEDGER-6).
+pub const LEDGER_MAX: u64 = 1_000;
+
+/// How long a sender waits for the lock of a ledger at most (LEDGER-3).
+pub(crate) const LEDGER_WAIT: Duration = Duration::from_secs(1);
+
+/// How many ids a receipt holds at most (RECEIPT-1).
+pub(crate) const RECEIPT_IDS: usize = 1_000;
+
+/// Size from which a file of receipts makes place for a new one, in bytes (RECEIPT-2).
+pub(crate) const RECEIPTS_MAX: u64 = 256 << 10;
+
+/// Age from which a request is given up, and keeps no session (SESSION-4).
+pub(crate) const REQUEST_STALE: Duration = Duration::from_secs(86_400);
+
+/// How long an answer is waited for unless told otherwise (ASKV-2).
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(45);
+
 /// Version of the event stream, as `hello` says it (EVENT-3).
 pub(crate) const EVENTS_VERSION: u32 = 1;
 
@@ -87,6 +107,10 @@ pub(crate) const MAX_SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } e
 
 /// Names in the root, and in the runtime directory.
 pub(crate) mod place {
+    pub(crate) const MAILBOXES: &str = "mailboxes";
+    pub(crate) const RECEIVED: &str = "received";
+    pub(crate) const PENDING: &str = "pending";
+    pub(crate) const SESSIONS: &str = "sessions";
     pub(crate) const SOCKET: &str = "events.socket";
     pub(crate) const GUARD: &str = "events.guard";
     pub(crate) const RUNTIME: &str = "mbox";
@@ -102,4 +126,8 @@ pub(crate) mod suffix {
     pub(crate) const TEMPORARY: &str = ".tmp.";
     pub(crate) const DAMAGED: &str = ".damaged";
     pub(crate) const RECORDS: &str = ".jsonl";
+    pub(crate) const PRUNED: &str = ".pruned";
+    pub(crate) const RECEIPTS: &str = ".receipts";
+    pub(crate) const OLD_RECEIPTS: &str = ".receipts.old";
+    pub(crate) const SESSION: &str = ".json";
 }

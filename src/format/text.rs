@@ -57,7 +57,7 @@ pub(crate) fn escape(text: &str) -> String {
 }
 
 /// Unix seconds as `2026-01-31 12:00:00Z`.
-fn utc(seconds: u64) -> String {
+pub(crate) fn utc(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // Civil date from a day count: eras of 400 years that begin on 1 March.
     let z = days + 719_468;

@@ -42,13 +42,19 @@ impl Mailbox {
     /// [`ErrorKind::Busy`] when the lock was not had in time. After any other error
     /// the message may or may not be there; appending it again with the same id is safe.
     pub fn append(&self, message: &Message, how: &Append) -> Result<String> {
+        let (id, line) = self.line_of(message, how)?;
+        self.append_lines(&line, how)?;
+        Ok(id)
+    }
+
+    /// The id of a message and its line, newline included.
+    pub(crate) fn line_of(&self, message: &Message, how: &Append) -> Result<(String, Vec<u8>)> {
         let fresh_id = || format!("{:016x}", rand::random::<u64>());
         let (id, mut line) = message
             .to_record(fresh_id, clock::unix_seconds(), how.max_body)
             .map_err(|unfit| self.bad_data(unfit.to_string(), "nothing was written"))?;
         line.push(b'\n');
-        self.append_lines(&line, how)?;
-        Ok(id)
+        Ok((id, line))
     }
 
     /// Appends records byte for byte, all under one lock, and returns their ids.
@@ -89,15 +95,31 @@ impl Mailbox {
 
     /// Appends text of whole lines until it is known to stand (APP-7).
     fn append_lines(&self, lines: &[u8], how: &Append) -> Result<()> {
+        self.append_unless(lines, how, || Ok(false)).map(drop)
+    }
+
+    /// The same, unless `is_there` says under the lock that there is no need; returns whether
+    /// it was appended.
+    pub(crate) fn append_unless(
+        &self,
+        lines: &[u8],
+        how: &Append,
+        mut is_there: impl FnMut() -> Result<bool>,
+    ) -> Result<bool> {
         let signals = Deferred::begin();
         self.records_len()?; // refuse what is no record file before leaving any trace
         for _ in 0..CUTS {
             let lock = self.acquire(&signals)?;
+            if is_there()? {
+                // What is there is there, whoever has the lock by now.
+                let (Released::Held | Released::Lost) = lock.release()?;
+                return Ok(false);
+            }
             let stands = self.write_lines(lines, how);
             // An error in writing is told before one in releasing.
             let (stands, released) = (stands?, lock.release()?);
             if stands && released == Released::Held {
-                return Ok(());
+                return Ok(true);
             }
         }
         Err(Error::new(

@@ -16,6 +16,7 @@ use crate::format::{GUARDED_CLAIM_STALE, LAST_BIRTH, STALE};
 use crate::lock::LockGuard;
 use crate::mailbox::Mailbox;
 use crate::mailbox::reader::{Lines, Seen};
+use crate::mailbox::receipt::Handed;
 use crate::sys::guard::{self, Flock};
 use crate::sys::{clock, fs};
 
@@ -67,6 +68,13 @@ pub(crate) struct Listing {
 }
 
 impl Mailbox {
+    /// Makes the claims directory, if there is none.
+    pub(super) fn make_claims_dir(&self) -> Result<()> {
+        let dir = &self.claims;
+        fs::mkdir(dir).map_err(|e| Error::io(OP, dir, e))?;
+        self.has_claims().map(drop) // refuses what is there and no directory
+    }
+
     /// The claims there are now.
     pub(crate) fn list_claims(&self) -> Result<Listing> {
         self.has_claims()?; // refuses a link to a directory (FILE-2)
@@ -148,7 +156,7 @@ impl Claims {
                     ));
                 }
             };
-            self.make_dir()?;
+            self.mailbox.make_claims_dir()?;
             let birth = clock::unix_millis()
                 .max(self.newest_birth + 1)
                 .min(LAST_BIRTH);
@@ -216,16 +224,14 @@ impl Claims {
             .map_err(|e| Error::io("remove", dir, e))
     }
 
-    fn make_dir(&self) -> Result<()> {
-        let dir = &self.mailbox.claims;
-        fs::mkdir(dir).map_err(|e| Error::io(OP, dir, e))?;
-        self.mailbox.has_claims().map(drop) // refuses what is there and no directory
+    fn give_up(&self) -> GiveUp {
+        GiveUp(self.given_up_in(&self.mailbox.claims))
     }
 
-    fn give_up(&self) -> GiveUp {
-        let dir = &self.mailbox.claims;
+    /// Where each claim is, oldest first, and the path in `dir` at which it is anybody's.
+    fn given_up_in(&self, dir: &Path) -> Vec<(PathBuf, PathBuf)> {
         let renamed = |held: &Held| (held.path.clone(), dir.join(held.name.given_up().to_entry()));
-        GiveUp(self.held.iter().map(renamed).collect())
+        self.held.iter().map(renamed).collect()
     }
 }
 
@@ -298,28 +304,46 @@ pub struct Claim {
     /// Lines set aside already.
     set_aside: usize,
     is_read: bool,
+    /// What goes onto the receipt, and by whom.
+    handed: Handed,
+    by: String,
 }
 
-/// What an acknowledgement found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What an acknowledgement came to.
+#[derive(Debug)]
+#[non_exhaustive]
 pub struct Delivered {
     /// Lines that were not records and stand in [`Mailbox::damaged_path`] now.
     pub damaged: usize,
+    /// Why the receipt could not be written (RECEIPT-1). The mail was removed all the same.
+    pub no_receipt: Option<Error>,
 }
 
 impl Claim {
-    pub(super) fn new(claims: Claims, set_aside: usize) -> Claim {
+    pub(super) fn new(claims: Claims, set_aside: usize, by: &str) -> Claim {
         Claim {
+            handed: Handed::of(&claims.mailbox),
             claims,
             damaged: Vec::new(),
             set_aside,
             is_read: false,
+            by: by.to_owned(),
+        }
+    }
+
+    /// The same claim, whose receipt says that `by` handed it over (RECEIPT-1); `drain` or
+    /// `take` unless told otherwise.
+    pub fn by(self, by: impl Into<String>) -> Claim {
+        Claim {
+            by: by.into(),
+            ..self
         }
     }
 
     /// The messages, oldest first, each id once. Calling it again begins anew.
     pub fn messages(&mut self) -> Messages<'_> {
         self.damaged.clear();
+        self.handed.clear();
         self.is_read = false;
         Messages {
             claim: self,
@@ -341,17 +365,31 @@ impl Claim {
                 message?; // read to the end for the damaged lines alone
             }
         }
-        self.claims.mailbox.set_aside(&self.damaged)?;
+        let mailbox = &self.claims.mailbox;
+        mailbox.set_aside(&self.damaged)?;
+        let receipt = mailbox.note_handed_over(&self.handed, &self.by);
         self.claims.unlink()?;
         self.claims.remove_dir()?;
         Ok(Delivered {
             damaged: self.set_aside + self.damaged.len(),
+            no_receipt: receipt.err(),
         })
     }
 
     /// Leaves the mail to the next reader, at once.
     pub fn put_back(self) {
         drop(self);
+    }
+
+    /// Where each claim is, oldest first, and the path in the claims of `to` at which it is
+    /// anybody's.
+    pub(super) fn places_in(&self, to: &Mailbox) -> Vec<(PathBuf, PathBuf)> {
+        self.claims.given_up_in(&to.claims)
+    }
+
+    /// Removes the directory the claims were in, if nothing is in it any more.
+    pub(super) fn remove_dir(&self) -> Result<()> {
+        self.claims.remove_dir()
     }
 
     /// How to give it up from another thread, when a signal ends the process.
@@ -393,7 +431,10 @@ impl Messages<'_> {
             match Line::classify(line) {
                 Line::Blank => {}
                 Line::Damaged(line) => self.claim.damaged.push(line),
-                Line::Record(record) if self.seen.is_new(&record) => return Ok(Some(record)),
+                Line::Record(record) if self.seen.is_new(&record) => {
+                    self.claim.handed.note(&record);
+                    return Ok(Some(record));
+                }
                 Line::Record(_) => {}
             }
         }

@@ -40,6 +40,6 @@ impl Mailbox {
             // That we could publish anew says as much: no other token is in place.
             let (Released::Held | Released::Lost) = self.acquire(signals)?.release()?;
         }
-        Ok((!claims.is_empty()).then(|| Claim::new(claims, 0)))
+        Ok((!claims.is_empty()).then(|| Claim::new(claims, 0, "drain")))
     }
 }

@@ -7,8 +7,10 @@
 mod append;
 mod claim;
 mod drain;
+mod migrate;
 mod peek;
 mod reader;
+mod receipt;
 mod repair;
 mod take;
 
@@ -17,6 +19,7 @@ use std::time::Duration;
 
 pub use append::Append;
 pub use claim::{Claim, Delivered, Messages};
+pub(crate) use peek::Place;
 pub use peek::{Peek, Peeked};
 pub use take::{Bounded, Limit, Match};
 
@@ -39,6 +42,8 @@ pub struct Mailbox {
     lock: Lock,
     /// Set when it was given by name: its root is created when needed.
     root: Option<Root>,
+    /// Where what is sent to its name is noted, if it has one.
+    ledger: Option<PathBuf>,
     wait: Duration,
 }
 
@@ -53,6 +58,7 @@ impl Mailbox {
             lock: Lock::beside(&records),
             records,
             root: None,
+            ledger: None,
             wait: DEFAULT_WAIT,
         }
     }
@@ -63,6 +69,19 @@ impl Mailbox {
             root: Some(root),
             ..Mailbox::at(path)
         }
+    }
+
+    pub(crate) fn with_ledger(self, ledger: PathBuf) -> Mailbox {
+        Mailbox {
+            ledger: Some(ledger),
+            ..self
+        }
+    }
+
+    /// Its ledger, when it was given by name.
+    pub(crate) fn its_ledger(&self) -> Result<Option<Mailbox>> {
+        let root = self.root.as_ref().filter(|_| self.ledger.is_some());
+        root.map(|root| root.ledger(&self.title)).transpose()
     }
 
     /// The same mailbox, whose operations wait this long for the lock (5 s by default).
@@ -115,7 +134,7 @@ impl Mailbox {
     /// Takes the lock as `peer`, waiting with `signals` let through.
     pub(crate) fn lock_holding(&self, peer: Peer, signals: &Deferred) -> Result<LockGuard> {
         if let Some(root) = &self.root {
-            root.create()?;
+            root.create(self.directory())?;
         }
         self.lock
             .acquire(peer, &Deadline::after(self.wait), signals)
@@ -148,7 +167,8 @@ impl Mailbox {
     /// ROOT-4, for whoever looks at a mailbox again and again: the root may be another's by
     /// now.
     pub(crate) fn check_place(&self) -> Result<()> {
-        self.root.as_ref().map_or(Ok(()), Root::check)
+        let root = self.root.as_ref();
+        root.map_or(Ok(()), |root| root.check_place(self.directory()))
     }
 
     fn acquire(&self, signals: &Deferred) -> Result<LockGuard> {
@@ -173,16 +193,17 @@ impl Mailbox {
         }
     }
 
+    /// The directory of the record file.
+    fn directory(&self) -> &Path {
+        match self.records.parent() {
+            Some(dir) if !dir.as_os_str().is_empty() => dir,
+            _ => Path::new("."),
+        }
+    }
+
     /// Puts the entry of the record file on stable storage.
     fn sync_directory(&self) -> Result<()> {
-        let Some(dir) = self.records.parent() else {
-            return Ok(());
-        };
-        let dir = if dir.as_os_str().is_empty() {
-            ".".as_ref()
-        } else {
-            dir
-        };
+        let dir = self.directory();
         fs::sync_directory(dir).map_err(|e| Error::io("sync", dir, e))
     }
 

@@ -73,6 +73,36 @@ impl Mailbox {
         Ok(peeked)
     }
 
+    /// The first record with this id, and where it stands.
+    pub(crate) fn find(&self, id: &str) -> Result<Option<(Place, Record)>> {
+        let files = self.settled_snapshot()?;
+        let claims = files.claims.into_iter();
+        let claims = claims.map(|(_, file)| (file, Place::Claim));
+        let records = files.records.map(|file| (file, Place::Records));
+        for (file, place) in claims.chain(records) {
+            let found = find_in(file, id).map_err(|e| Error::io("read", &self.records, e))?;
+            if let Some(record) = found {
+                return Ok(Some((place, record)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How many lines there are, in claims and in the record file, but for empty ones.
+    pub(crate) fn count_lines(&self) -> Result<u64> {
+        let files = self.settled_snapshot()?;
+        let claims = files.claims.into_iter().map(|(_, file)| file);
+        let mut count = 0;
+        for file in claims.chain(files.records) {
+            let mut lines = Lines::of(file);
+            let failed = |e| Error::io("read", &self.records, e);
+            while let Some((line, _)) = lines.next().map_err(failed)? {
+                count += u64::from(!line.is_empty());
+            }
+        }
+        Ok(count)
+    }
+
     /// All claims, oldest first, and the record file, open; none of it is read yet.
     pub(crate) fn settled_snapshot(&self) -> Result<Snapshot> {
         let mut files = self.snapshot()?;
@@ -135,6 +165,29 @@ impl Mailbox {
         }
         Ok(open)
     }
+}
+
+/// Where a record stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In the hands of a reader.
+    Claim,
+    Records,
+}
+
+/// The first record of a file with this id; other lines are not looked into.
+fn find_in(file: File, id: &str) -> std::io::Result<Option<Record>> {
+    let mut lines = Lines::of(file);
+    while let Some((line, _)) = lines.next()? {
+        let may_be = std::str::from_utf8(&line).is_ok_and(|text| text.contains(id));
+        if may_be
+            && let Line::Record(record) = Line::classify(line)
+            && record.id() == Some(id)
+        {
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
 }
 
 /// What a mailbox consists of at one moment.

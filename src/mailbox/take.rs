@@ -123,7 +123,7 @@ impl Mailbox {
             let mut split = self.split(&claims, &lock, rule)?;
             if split.hands_over_all {
                 let (Released::Held | Released::Lost) = lock.release()?;
-                return Ok(Bounded::Mail(Box::new(Claim::new(claims, 0))));
+                return Ok(Bounded::Mail(Box::new(Claim::new(claims, 0, rule.name()))));
             }
             let mut chosen = None;
             if !split.chosen.is_empty() {
@@ -158,6 +158,7 @@ impl Mailbox {
             return Ok(Bounded::Mail(Box::new(Claim::new(
                 chosen,
                 split.damaged.len(),
+                rule.name(),
             ))));
         }
     }
@@ -245,6 +246,16 @@ impl Mailbox {
 enum Rule<'a> {
     First(&'a Match),
     UpTo(&'a Limit),
+}
+
+impl Rule<'_> {
+    /// The verb that has it.
+    fn name(&self) -> &'static str {
+        match self {
+            Rule::First(_) => "take",
+            Rule::UpTo(_) => "drain",
+        }
+    }
 }
 
 /// A rule on its way through the records.

@@ -132,3 +132,78 @@ fn feed(mut text: &[u8], mut writer: PipeWriter, is_over: &PipeReader) -> io::Re
 fn c_string(word: &OsStr) -> io::Result<CString> {
     Ok(CString::new(word.as_bytes())?)
 }
+
+/// What tells the process `pid` from every other one that has this pid, on this machine or
+/// after it was started anew; `None` when there is no such process.
+pub(crate) fn identity(pid: i32) -> Option<String> {
+    if pid <= 0 {
+        return None;
+    }
+    if cfg!(target_os = "linux") {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The state and the start time are the 3rd and the 22nd field; the 2nd is a name in
+        // parentheses, with whatever in it.
+        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+        let is_dead = matches!(fields.next()?, "Z" | "X");
+        let started = fields.nth(18)?;
+        return (!is_dead).then(|| format!("{}:{started}", boot.trim()));
+    }
+    let started = ps(pid, "lstart=")?;
+    Some(
+        started
+            .split_ascii_whitespace()
+            .collect::<Vec<_>>()
+            .join(" "),
+    )
+}
+
+/// The name of the program that a process runs.
+pub(crate) fn program(pid: i32) -> Option<String> {
+    let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+    let name = comm.ok().or_else(|| ps(pid, "comm="))?;
+    let name = name.trim().rsplit('/').next()?.trim_start_matches('-');
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// Where a process is; where this one is when that cannot be told.
+pub(crate) fn working_directory(pid: i32) -> Option<std::path::PathBuf> {
+    let link = std::fs::read_link(format!("/proc/{pid}/cwd"));
+    link.or_else(|_| std::env::current_dir()).ok()
+}
+
+/// The terminal of a process.
+pub(crate) fn terminal(pid: i32) -> Option<String> {
+    for fd in 0..3 {
+        let Ok(file) = std::fs::read_link(format!("/proc/{pid}/fd/{fd}")) else {
+            continue;
+        };
+        let file = file.to_str()?;
+        if file.starts_with("/dev/pts/") || file.starts_with("/dev/tty") {
+            return Some(file.to_owned());
+        }
+    }
+    let tty = ps(pid, "tty=")?;
+    let tty = tty.trim();
+    (!tty.is_empty() && !tty.starts_with('?')).then(|| format!("/dev/{tty}"))
+}
+
+/// The process that started this one.
+pub(crate) fn parent() -> i32 {
+    nix::unistd::getppid().as_raw()
+}
+
+/// One column of ps(1) about a process, for systems without `/proc`.
+fn ps(pid: i32, column: &str) -> Option<String> {
+    if cfg!(target_os = "linux") {
+        return None;
+    }
+    let mut ps = std::process::Command::new("ps");
+    let out = ps
+        .args(["-o", column, "-p", &pid.to_string()])
+        .env("LC_ALL", "C")
+        .output();
+    let out = out.ok().filter(|out| out.status.success())?;
+    let text = String::from_utf8(out.stdout).ok()?;
+    (!text.trim().is_empty()).then_some(text)
+}

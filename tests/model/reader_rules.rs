@@ -37,7 +37,7 @@ impl Model {
             }
             Pc::Unlink => {
                 if me.held != 0 {
-                    n.unlink_claim(7 - me.held.leading_zeros() as usize);
+                    n.unlink_claim(me.held.ilog2() as usize);
                 }
             }
             Pc::RemoveClaims => {

@@ -1,0 +1,403 @@
+//! Delivery: messages between named parties that can be answered.
+//!
+//! What is sent stands in the ledger of the receiver before it stands in the mailbox
+//! (LEDGER-2), so that whoever is handed a message can answer it by its id. A request
+//! (`ask`) is a message with a `request_id`; its answer carries that as `reply_to`, and is
+//! taken out of the asker's mailbox with no other message touched.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::message::Message;
+use crate::format::name::is_name;
+use crate::format::record::Record;
+use crate::format::{DEFAULT_WAIT, LEDGER_MAX, place};
+use crate::ledger::Ledger;
+use crate::mailbox::{Append, Claim, Mailbox, Match, Place};
+use crate::root::Root;
+use crate::sys::clock::Deadline;
+use crate::sys::fs;
+use crate::sys::signals::Deferred;
+use crate::watch::Lookout;
+
+/// One party's way to send, answer and ask.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let root = mbox::Root::at(dir.path().join("root"));
+/// let alice = mbox::Delivery::of(&root, Some("alice"))?;
+/// let bob = mbox::Delivery::of(&root, Some("bob"))?;
+///
+/// let sent = alice.send("bob", mbox::Message::new("shall we?"), &mbox::Append::default())?;
+/// let answer = bob.reply(&sent.id, mbox::Message::new("yes"), &mbox::Append::default())?;
+/// assert!(matches!(answer, mbox::Replied::Sent { .. }));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    root: Root,
+    /// Who sends, and whose ledger is looked into.
+    me: Option<String>,
+    wait: Duration,
+    ledger_max: u64,
+    may_send_to_self: bool,
+}
+
+/// A message that was delivered.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Sent {
+    /// Its id.
+    pub id: String,
+    /// Why it is not in the ledger of its receiver, who cannot answer it by its id.
+    pub no_entry: Option<Error>,
+    /// How many old entries of that ledger were pruned.
+    pub pruned: u64,
+    /// Why they could not be.
+    pub not_pruned: Option<Error>,
+}
+
+/// What a reply came to.
+#[derive(Debug)]
+pub enum Replied {
+    /// It was sent.
+    Sent {
+        /// The reply.
+        sent: Sent,
+        /// To whom.
+        to: String,
+    },
+    /// The ledger has no message with this id: it was never there, or was pruned.
+    Unknown,
+    /// The message does not say who sent it, or not by a name.
+    NoSender,
+}
+
+/// What became of a message (RECEIPT-3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum State {
+    /// It is in the mailbox.
+    Pending,
+    /// A reader has it and has not acknowledged it.
+    InHand,
+    /// It was handed over.
+    HandedOver {
+        /// When, in unix seconds.
+        at: u64,
+        /// By what.
+        by: String,
+    },
+    /// It is not there any more, and nobody said who took it.
+    Gone,
+}
+
+impl Delivery {
+    /// For the party `me`; without a name messages have no sender, and nothing can be
+    /// answered or asked.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Name`] for what is not a name; [`ErrorKind::Refused`] for an unsafe root.
+    pub fn of(root: &Root, me: Option<&str>) -> Result<Delivery> {
+        if let Some(me) = me {
+            root.mailbox(me)?;
+        }
+        Ok(Delivery {
+            root: root.clone(),
+            me: me.map(str::to_owned),
+            wait: DEFAULT_WAIT,
+            ledger_max: LEDGER_MAX,
+            may_send_to_self: false,
+        })
+    }
+
+    /// The same, which waits this long for the lock of a mailbox (5 s by default), and for
+    /// that of a ledger as long, but never over 1 s.
+    #[must_use]
+    pub fn waiting(self, wait: Duration) -> Delivery {
+        Delivery { wait, ..self }
+    }
+
+    /// The same, which keeps the newest `max` entries of a ledger (1,000 by default).
+    #[must_use]
+    pub fn ledger_max(self, max: u64) -> Delivery {
+        Delivery {
+            ledger_max: max,
+            ..self
+        }
+    }
+
+    /// The same, which may send to its own party.
+    #[must_use]
+    pub fn to_self(self) -> Delivery {
+        Delivery {
+            may_send_to_self: true,
+            ..self
+        }
+    }
+
+    /// Sends a message to `to`.
+    ///
+    /// # Guarantees
+    /// When the message can be seen in the mailbox, its entry is in the ledger, unless
+    /// [`Sent::no_entry`] says that it could not be written.
+    ///
+    /// # Errors
+    /// As for [`Mailbox::append`]; [`ErrorKind::Name`] when `to` is not a name, and
+    /// [`ErrorKind::Data`] when it is this party itself, and nothing was written.
+    pub fn send(&self, to: &str, message: Message, how: &Append) -> Result<Sent> {
+        let mailbox = self.root.mailbox(to)?.waiting(self.wait);
+        if self.me.as_deref() == Some(to) && !self.may_send_to_self {
+            return Err(Error::new(
+                ErrorKind::Data,
+                "send to",
+                mailbox.path(),
+                format!("{to} is the sender itself"),
+                "nothing was written; give --to-self if it is meant",
+            ));
+        }
+        self.deliver(&mailbox, to, message, how)
+    }
+
+    /// Enter, then append (LEDGER-2).
+    fn deliver(&self, to: &Mailbox, name: &str, message: Message, how: &Append) -> Result<Sent> {
+        let message = match &self.me {
+            Some(me) => message.from(me.as_str()),
+            None => message,
+        };
+        let has_id = message.has_id();
+        let (id, line) = to.line_of(&message, how)?;
+        to.has_mail()?; // refuse what is no record file before leaving any trace
+        let mut sent = Sent {
+            id,
+            no_entry: None,
+            pruned: 0,
+            not_pruned: None,
+        };
+        let ledger = Ledger::of(&self.root, name).map(|ledger| ledger.waiting(self.wait));
+        let unless = has_id.then_some(sent.id.as_str());
+        let entered = ledger.and_then(|ledger| {
+            ledger.enter(&line, unless, how)?;
+            Ok(ledger)
+        });
+        to.append_unless(&line, how, || Ok(false))?;
+        // The message comes first: what is pruned can wait.
+        match entered.map(|ledger| ledger.prune(self.ledger_max, line.len())) {
+            Ok(Ok(pruned)) => sent.pruned = pruned,
+            Ok(Err(error)) => sent.not_pruned = Some(error),
+            Err(error) => sent.no_entry = Some(error),
+        }
+        Ok(sent)
+    }
+
+    /// Answers the message `id` of this party's ledger.
+    ///
+    /// # Errors
+    /// As for [`send`](Delivery::send); [`ErrorKind::Name`] without a name.
+    pub fn reply(&self, id: &str, message: Message, how: &Append) -> Result<Replied> {
+        let Some(entry) = Ledger::of(&self.root, self.me()?)?.find(id)? else {
+            return Ok(Replied::Unknown);
+        };
+        let name = |member: Option<&str>| {
+            let name = member.filter(|name| is_name(name.as_bytes()));
+            name.map(str::to_owned)
+        };
+        let Some(to) = name(entry.from()) else {
+            return Ok(Replied::NoSender);
+        };
+        let mut message = message.source(id);
+        if let Some(request) = name(entry.request_id()) {
+            message = message.reply_to(request);
+        }
+        let mailbox = self.root.mailbox(&to)?.waiting(self.wait);
+        let sent = self.deliver(&mailbox, &to, message, how)?;
+        Ok(Replied::Sent { sent, to })
+    }
+
+    /// Sends a message to `to` as a request, and returns what waits for the answer.
+    ///
+    /// # Errors
+    /// As for [`send`](Delivery::send); [`ErrorKind::Name`] without a name.
+    pub fn ask(&self, to: &str, message: Message, how: &Append) -> Result<Ask> {
+        let mailbox = self.root.mailbox(self.me()?)?.waiting(self.wait);
+        // Before it is sent: an answer may come at once.
+        let mut lookout = Lookout::open(None)?;
+        lookout.add(0, &mailbox)?;
+        let request_id = format!("{:016x}", rand::random::<u64>());
+        let message = message.request_id(request_id.as_str());
+        let id = format!("{:016x}", rand::random::<u64>());
+        let message = message.id(id.as_str()).from(self.me()?);
+        let pending = self.note_request(
+            &request_id,
+            &self.root.mailbox(to)?.line_of(&message, how)?.1,
+        )?;
+        let sent = self.send(to, message, how).inspect_err(|_| {
+            let _ = fs::unlink(&pending); // else it is given up by its age
+        })?;
+        Ok(Ask {
+            wanted: Match {
+                reply_to: Some(request_id.clone()),
+                from: Some(to.to_owned()),
+                ..Match::default()
+            },
+            request_id,
+            sent,
+            mailbox,
+            lookout,
+        })
+    }
+
+    /// PENDING-1.
+    fn note_request(&self, request_id: &str, line: &[u8]) -> Result<PathBuf> {
+        let dir = self.root.place(place::PENDING).join(self.me()?);
+        let path = dir.join(request_id);
+        let failed = |e| Error::io("note the request in", &path, e);
+        loop {
+            self.root.create(&dir)?;
+            // Others remove an empty directory.
+            match fs::create_new(&path) {
+                Ok(Some(mut file)) => {
+                    file.write_all(line).map_err(failed)?;
+                    return Ok(path);
+                }
+                Ok(None) => return Err(Error::unsafe_file("note the request in", &path)),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(failed(e)),
+            }
+        }
+    }
+
+    /// The message `id` of this party's ledger, and what became of it; `None` when it is not
+    /// there.
+    ///
+    /// # Errors
+    /// When a file is unsafe or cannot be read; [`ErrorKind::Name`] without a name.
+    pub fn show(&self, id: &str) -> Result<Option<(Record, State)>> {
+        let ledger = Ledger::of(&self.root, self.me()?)?;
+        let Some(entry) = ledger.find(id)? else {
+            return Ok(None);
+        };
+        let mailbox = self.root.mailbox(self.me()?)?;
+        let state = match mailbox.find(id)? {
+            Some((Place::Claim, _)) => State::InHand,
+            Some((Place::Records, _)) => State::Pending,
+            None => match ledger.receipt(id)? {
+                Some(receipt) => State::HandedOver {
+                    at: receipt.at,
+                    by: receipt.by,
+                },
+                None => State::Gone,
+            },
+        };
+        Ok(Some((entry, state)))
+    }
+
+    fn me(&self) -> Result<&str> {
+        self.me.as_deref().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Name,
+                "look into the ledger in",
+                self.root.dir(),
+                "nobody said whose",
+                "give --from NAME, or set MBOX_NAME to your own",
+            )
+        })
+    }
+}
+
+/// A request that was sent, and waits for its answer.
+pub struct Ask {
+    request_id: String,
+    sent: Sent,
+    wanted: Match,
+    mailbox: Mailbox,
+    lookout: Lookout,
+}
+
+impl Ask {
+    /// What the answer carries as `reply_to`.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.request_id
+    }
+
+    /// The message that was sent.
+    #[must_use]
+    pub fn sent(&self) -> &Sent {
+        &self.sent
+    }
+
+    /// Waits for the answer and takes it, and no other message; `None` when it did not come
+    /// in time. One that comes later is ordinary mail.
+    ///
+    /// # Errors
+    /// As for [`Mailbox::take`].
+    pub fn answer(&mut self, timeout: Duration) -> Result<Option<Claim>> {
+        let end = Deadline::after(timeout);
+        loop {
+            if let Some(answer) = self.try_answer(&Deferred::begin())? {
+                return Ok(Some(answer));
+            }
+            if end.has_passed() {
+                return Ok(None);
+            }
+            self.wait(&end)?;
+        }
+    }
+
+    /// The answer, when it is there.
+    pub(crate) fn try_answer(&self, signals: &Deferred) -> Result<Option<Claim>> {
+        let claim = self.mailbox.take_holding(&self.wanted, signals)?;
+        Ok(claim.map(|claim| claim.by("ask")))
+    }
+
+    /// Waits until the mailbox may have changed.
+    pub(crate) fn wait(&mut self, end: &Deadline) -> Result<()> {
+        self.lookout.wait(Some(end.left()), None).map(drop)
+    }
+
+    /// Where the answer comes to.
+    pub(crate) fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
+    }
+}
+
+/// What a migration came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Migrated {
+    /// The mail is in the other mailbox; or there was none.
+    All,
+    /// What is there is in the hands of a reader, and stays.
+    InHand,
+}
+
+/// Moves the mail of `old` to `new`, with the entries of the ledger where both have one
+/// (MIGRATEV-1).
+///
+/// # Guarantees
+/// Wherever it is stopped, no message is lost or there twice; begun again, it moves the rest.
+///
+/// # Errors
+/// As for [`Claim::move_to`].
+pub fn migrate(old: &Mailbox, new: &Mailbox) -> Result<Migrated> {
+    let signals = Deferred::begin();
+    let Some(claim) = old.drain_holding(&signals)? else {
+        return Ok(match old.has_mail()? {
+            true => Migrated::InHand,
+            false => Migrated::All,
+        });
+    };
+    // Only now: what was sent since has its entry too.
+    if let (Some(old), Some(new)) = (old.its_ledger()?, new.its_ledger()?) {
+        Ledger::at(old).copy_to(&Ledger::at(new))?;
+    }
+    claim.move_to_holding(new, &signals)?;
+    Ok(match old.has_mail()? {
+        true if !old.list_claims()?.names.is_empty() => Migrated::InHand,
+        _ => Migrated::All,
+    })
+}

@@ -1,0 +1,155 @@
+//! The ledger of a name: what was sent to it, so that an id that was shown to somebody leads
+//! to the message when the mailbox has it no more.
+//!
+//! A ledger is a record file with the lock, the claims and the rules of any other
+//! (LEDGER-1): an entry is appended, old ones are pruned by a bounded drain whose records go
+//! nowhere, and a look-up is a peek.
+
+use std::io::Write;
+
+use crate::error::{Error, Result};
+use crate::format::receipt::{Pruned, Receipt, appended, parse_all};
+use crate::format::record::Record;
+use crate::format::{LEDGER_WAIT, suffix};
+use crate::lock::beside;
+use crate::mailbox::{Append, Bounded, Limit, Mailbox, Peek};
+use crate::root::Root;
+use crate::sys::{clock, fs};
+
+/// The ledger of one name.
+pub(crate) struct Ledger {
+    records: Mailbox,
+}
+
+impl Ledger {
+    /// The ledger of `name` in `root`. Nothing is created.
+    ///
+    /// # Errors
+    /// For what is not a name, and for an unsafe root.
+    pub(crate) fn of(root: &Root, name: &str) -> Result<Ledger> {
+        Ok(Ledger::at(root.ledger(name)?))
+    }
+
+    /// The one whose record file is `records`.
+    pub(crate) fn at(records: Mailbox) -> Ledger {
+        Ledger {
+            records: records.waiting(LEDGER_WAIT),
+        }
+    }
+
+    /// The same, whose lock is waited for no longer than `wait`, and 1 s (LEDGER-3).
+    pub(crate) fn waiting(self, wait: std::time::Duration) -> Ledger {
+        let records = self.records.waiting(wait.min(LEDGER_WAIT));
+        Ledger { records }
+    }
+
+    /// Writes an entry, a record and its newline. With `unless` it does so only when no entry
+    /// has that id (LEDGER-4).
+    pub(crate) fn enter(&self, line: &[u8], unless: Option<&str>, how: &Append) -> Result<()> {
+        self.records
+            .append_unless(line, how, || match unless {
+                Some(id) => Ok(self.find(id)?.is_some()),
+                None => Ok(false),
+            })
+            .map(drop)
+    }
+
+    /// The entry with this id (LEDGER-5).
+    pub(crate) fn find(&self, id: &str) -> Result<Option<Record>> {
+        let found = self.records.find(id)?;
+        Ok(found.map(|(_, record)| record))
+    }
+
+    /// How many entries there are, damaged lines included.
+    pub(crate) fn count(&self) -> Result<u64> {
+        self.records.count_lines()
+    }
+
+    /// Removes what is older than the newest `max` entries, when there is enough of it that
+    /// it is worth it (LEDGER-6), and returns how many. `entered` is how much was just written.
+    pub(crate) fn prune(&self, max: u64, entered: usize) -> Result<u64> {
+        if !self.may_be_long(entered as u64)? {
+            return Ok(0);
+        }
+        let over = self.count()?.saturating_sub(max);
+        if over <= max / 8 {
+            return Ok(0);
+        }
+        let limit = Limit {
+            messages: Some(over),
+            bytes: None,
+        };
+        let Bounded::Mail(mut old) = self.records.drain_some(&limit)? else {
+            return Ok(0); // another prunes it
+        };
+        let mut pruned = 0;
+        for entry in old.messages() {
+            entry?;
+            pruned += 1;
+        }
+        self.note_pruned(pruned)?;
+        old.ack()?;
+        Ok(pruned)
+    }
+
+    /// Whether it is time to count: that is done whenever the ledger has grown by about a
+    /// sixteenth, so that it costs the same for each message however long the ledger is.
+    fn may_be_long(&self, entered: u64) -> Result<bool> {
+        let failed = |e| Error::io("look at", self.records.path(), e);
+        let meta = fs::lstat(self.records.path()).map_err(failed)?;
+        let size = meta.map_or(0, |meta| meta.len());
+        let step = (size / 16).next_power_of_two().max(512);
+        Ok(size / step != size.saturating_sub(entered) / step)
+    }
+
+    /// LEDGER-7.
+    fn note_pruned(&self, pruned: u64) -> Result<()> {
+        let path = beside(self.records.path(), suffix::PRUNED);
+        let failed = |e| Error::io("note what was pruned in", &path, e);
+        let note = Pruned {
+            at: clock::unix_seconds(),
+            pruned,
+        };
+        let mut file = fs::open_append(&path).map_err(failed)?;
+        file.write_all(&appended(&note)).map_err(failed)
+    }
+
+    /// How many entries were pruned so far.
+    pub(crate) fn count_pruned(&self) -> Result<u64> {
+        let notes = self.read_beside(suffix::PRUNED)?;
+        Ok(parse_all(&notes).map(|note: Pruned| note.pruned).sum())
+    }
+
+    /// The first receipt of a message.
+    pub(crate) fn receipt(&self, id: &str) -> Result<Option<Receipt>> {
+        for ending in [suffix::OLD_RECEIPTS, suffix::RECEIPTS] {
+            let receipts = self.read_beside(ending)?;
+            let is_of_it = |receipt: &Receipt| receipt.ids.iter().any(|of| of == id);
+            if let Some(receipt) = parse_all(&receipts).find(is_of_it) {
+                return Ok(Some(receipt));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Enters what `to` lacks of the entries of this one, in their order.
+    pub(crate) fn copy_to(&self, to: &Ledger) -> Result<()> {
+        let has = to.records.peek(&Peek::default())?.records;
+        let has: std::collections::HashSet<&str> = has.iter().filter_map(Record::id).collect();
+        let mut missing = Vec::new();
+        for entry in self.records.peek(&Peek::default())?.records {
+            if !entry.id().is_some_and(|id| has.contains(id)) {
+                missing.extend_from_slice(entry.bytes());
+                missing.push(b'\n');
+            }
+        }
+        to.records.append_many(&missing, &Append::default())?;
+        Ok(())
+    }
+
+    fn read_beside(&self, ending: &str) -> Result<Vec<u8>> {
+        let path = beside(self.records.path(), ending);
+        let read = fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
+        Ok(read.unwrap_or_default())
+    }
+}
