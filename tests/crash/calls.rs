@@ -164,9 +164,9 @@ impl Call {
         }
     }
 
-    /// Whether it names a file of the mailbox, or one beside it.
+    /// Whether it names a file of the root: of a mailbox, of a ledger, or beside one.
     pub fn is_on_mailbox(&self) -> bool {
-        self.on.iter().any(|path| path.contains("/mailboxes"))
+        self.on.iter().any(|path| path.starts_with("~/root/"))
     }
 
     /// Whether it is one of many small reads of one file, as `read` of a shell makes them.
@@ -174,9 +174,9 @@ impl Call {
         self.kind == Read && self.nth > 2
     }
 
-    /// Whether it names the file at `B` with this ending.
+    /// Whether it names the file at `B`, or at the ledger, with this ending.
     pub fn is_on(&self, ending: &str) -> bool {
-        let ending = format!("a.jsonl{ending}");
+        let ending = format!(".jsonl{ending}");
         self.on.iter().any(|path| path.ends_with(&ending))
     }
 

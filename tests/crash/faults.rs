@@ -5,8 +5,8 @@ use nix::sys::signal::Signal;
 
 use crate::calls::{Call, Kind};
 use crate::judge::{listen, nothing_left, settle};
-use crate::rows::{BEFORE, Does, Driver};
-use crate::scene::{End, Parked, Record, Scene, id_of};
+use crate::rows::{BEFORE, Case, Does, Driver, NEXT};
+use crate::scene::{End, Parked, Record, Scene};
 
 /// What happens before a call.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -98,7 +98,7 @@ impl Fault {
                 traced.send(entry, Signal::SIGKILL);
                 let end = scene.end(traced.finish())?;
                 // The last is how the command of `lock` ended.
-                check_status(&end, &[0, 74, 75, 77, 137])?;
+                check_status(case, &end, &[0, 74, 75, 77, 137])?;
                 settle(case, &scene, &end, next)
             }
             Fault::Term => {
@@ -121,7 +121,7 @@ impl Fault {
                 // A watch says what fails, tries again, and has handed over nothing by its end.
                 let is_try = case.row.args[0] == "watch" && end.code == Some(1);
                 if !is_try {
-                    check_status(&end, &[0, 74, 75, 77])?;
+                    check_status(case, &end, &[0, 74, 75, 77])?;
                 }
                 if end.code != Some(0) && !end.stderr.starts_with("mbox: ") {
                     return Err(format!("it said {:?}", end.stderr));
@@ -142,7 +142,7 @@ impl Fault {
                 settle(case, &scene, &end, next).map_err(|what| format!("{what}; {end:?}"))
             }
             Fault::Stall | Fault::StallHold => {
-                let meanwhile = meanwhile(self, &scene, next, call)?;
+                let meanwhile = meanwhile(self, case, &scene, next, call)?;
                 let end = scene.end(traced.finish())?;
                 awake(self, record, call, &scene, next, &meanwhile, &end)
                     .map_err(|what| format!("{what}; {end:?}"))
@@ -151,29 +151,34 @@ impl Fault {
     }
 }
 
-/// Whether a status is one of these, or death by a signal.
-fn check_status(end: &End, codes: &[i32]) -> Result<(), String> {
+/// Whether a status is one of these, the one without a fault, or death by a signal.
+fn check_status(case: Case, end: &End, codes: &[i32]) -> Result<(), String> {
     match end.code {
-        Some(code) if !codes.contains(&code) => Err(format!("status {code}: {end:?}")),
+        Some(code) if !codes.contains(&code) && code != case.row.status => {
+            Err(format!("status {code}: {end:?}"))
+        }
         _ => Ok(()),
     }
 }
 
 fn check_unlocked(scene: &Scene) -> Result<(), String> {
-    let files = &scene.files;
-    for path in [&files.lock, &files.owner, &files.steal] {
-        if path.symlink_metadata().is_ok() {
-            return Err(format!("{} was left", path.display()));
+    for files in [&scene.files, &scene.ledger, &scene.other] {
+        for path in [&files.lock, &files.owner, &files.steal] {
+            if path.symlink_metadata().is_ok() {
+                return Err(format!("{} was left", path.display()));
+            }
         }
     }
     Ok(())
 }
 
 fn check_no_temporary(scene: &Scene) -> Result<(), String> {
-    match scene.files.temporaries().first() {
-        Some(path) => Err(format!("{} was left", path.display())),
-        None => Ok(()),
+    for files in [&scene.files, &scene.ledger, &scene.other] {
+        if let Some(path) = files.temporaries().first() {
+            return Err(format!("{} was left", path.display()));
+        }
     }
+    Ok(())
 }
 
 /// What another did while the program stood still.
@@ -182,7 +187,13 @@ struct Meanwhile {
     token: String,
 }
 
-fn meanwhile(fault: Fault, scene: &Scene, other: Driver, call: &Call) -> Result<Meanwhile, String> {
+fn meanwhile(
+    fault: Fault,
+    case: Case,
+    scene: &Scene,
+    other: Driver,
+    call: &Call,
+) -> Result<Meanwhile, String> {
     scene.age_lock();
     if call.n.is_multiple_of(2) {
         scene.age_claims();
@@ -194,8 +205,7 @@ fn meanwhile(fault: Fault, scene: &Scene, other: Driver, call: &Call) -> Result<
     if fault == Fault::StallHold {
         done.token = scene.must(other, &["acquire", "a", "--wait", "9"])?;
     } else {
-        let id = id_of("d1");
-        scene.must(other, &["append", "a", "d1", "--id", &id, "--wait", "9"])?;
+        scene.append(case, other, "d1")?;
         done.drained = scene.must(other, &["drain", "a", "--format", "body", "--wait", "9"])?;
     }
     Ok(done)
@@ -214,7 +224,7 @@ fn awake(
     let row = record.case.row;
     let is_held = fault == Fault::StallHold;
     let is_fine = match end.code {
-        Some(0) => true,
+        Some(code) if code == row.status => true,
         Some(75) => is_held || matches!(row.does, Does::Lock),
         // Everything was taken away before it looked again; the lock is another's.
         Some(1) => matches!(row.args[0], "take" | "watch") || matches!(row.does, Does::Release),
@@ -232,7 +242,7 @@ fn awake(
             return Err(format!("the lock of its successor is gone: {status}"));
         }
     }
-    let mut known: Vec<&str> = [&BEFORE[..], &["next"]].concat();
+    let mut known: Vec<&str> = [&BEFORE[..], &[NEXT]].concat();
     let mut wanted = known.clone();
     let mut handed: Vec<&str> = meanwhile.drained.lines().collect();
     if !is_held {
@@ -248,12 +258,12 @@ fn awake(
             }
         }
         Does::Hand(_) => handed.extend(end.stdout.lines()),
-        Does::Lock | Does::Release => {}
+        Does::Lock | Does::Release | Does::Move => {}
     }
     scene.age_lock();
     scene.age_claims();
-    scene.must(other, &["append", "a", "next"])?;
-    let rest = scene.must(other, &["drain", "a", "--format", "body"])?;
+    scene.append(record.case, other, NEXT)?;
+    let rest = scene.must(other, &["drain", "a", "b", "--format", "body"])?;
     handed.extend(rest.lines());
     if let Some(body) = wanted.iter().find(|body| !handed.contains(body)) {
         return Err(format!("{body} is lost: {handed:?}"));

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::rows::{BEFORE, Case, Does, Driver};
+use crate::rows::{BEFORE, Case, Does, Driver, NEXT};
 use crate::scene::{DAMAGED, End, Record, Scene, id_of};
 
 /// What a program that was disturbed has handed over or promised.
@@ -35,7 +35,7 @@ pub fn listen(case: Case, end: &End) -> Result<Said, String> {
             said.handed = lines.iter().map(|&line| line.to_owned()).collect();
             lines.len() == bodies.len()
         }
-        Does::Lock | Does::Release => true,
+        Does::Lock | Does::Release | Does::Move => true,
     };
     if end.code == Some(0) && !is_all {
         return Err(format!(
@@ -60,8 +60,18 @@ pub fn settle(case: Case, scene: &Scene, end: &End, next: Driver) -> Result<(), 
     if !is_guarded {
         scene.age_claims();
     }
-    scene.must(next, &["append", "a", "next"])?;
-    let got = scene.must(next, &["drain", "a", "--format", "body"])?;
+    if case.row.sends() {
+        entered_before_seen(case, scene, end)?;
+    }
+    scene.append(case, next, NEXT)?;
+    let got = match case.row.does {
+        // What is left is moved when it is begun again; a shell cannot.
+        Does::Move => {
+            scene.must(Driver::Binary, &["migrate", "a", "b"])?;
+            scene.must(next, &["drain", "b", "--format", "body"])?
+        }
+        _ => scene.must(next, &["drain", "a", "--format", "body"])?,
+    };
     let got: Vec<&str> = got.lines().collect();
 
     let new: &[&str] = match case.row.does {
@@ -74,7 +84,7 @@ pub fn settle(case: Case, scene: &Scene, end: &End, next: Driver) -> Result<(), 
     };
     // Everything, in order, once: but what was handed over may be gone, and what was
     // not acknowledged may be there.
-    let mut wanted: Vec<&str> = [&BEFORE[..], new, &["next"]].concat();
+    let mut wanted: Vec<&str> = [&BEFORE[..], new, &[NEXT]].concat();
     let is_optional = |body: &str| {
         said.handed.iter().any(|handed| handed == body)
             || (new.contains(&body) && !said.acknowledged.contains(&body))
@@ -108,6 +118,26 @@ pub fn settle(case: Case, scene: &Scene, end: &End, next: Driver) -> Result<(), 
     nothing_left(scene)
 }
 
+/// LEDGER-2: a message that the mailbox has is in the ledger, or somebody was told that it
+/// is not.
+fn entered_before_seen(case: Case, scene: &Scene, end: &End) -> Result<(), String> {
+    let Does::Append(bodies) = case.row.does else {
+        return Ok(());
+    };
+    let mut files = vec![scene.files.records.clone()];
+    let claims = scene.files.claim_names();
+    files.extend(claims.iter().map(|name| scene.files.claims.join(name)));
+    let texts = files.iter().map(|file| fs::read_to_string(file));
+    let texts: Vec<String> = texts.flatten().collect();
+    for body in bodies {
+        let is_seen = texts.iter().any(|text| text.contains(body));
+        if is_seen && !scene.is_entered(body) && !end.stderr.contains("cannot be answered") {
+            return Err(format!("{body} is in the mailbox and not in the ledger"));
+        }
+    }
+    Ok(())
+}
+
 /// APP-6: the data, then the name, then the id.
 pub fn synced_before_told(record: &Record) -> Result<(), String> {
     let at = |name: &str, path: &str| {
@@ -129,23 +159,22 @@ pub fn synced_before_told(record: &Record) -> Result<(), String> {
 
 /// No lock, no claims, no mail, and every damaged line is where it belongs.
 pub fn nothing_left(scene: &Scene) -> Result<(), String> {
-    let files = &scene.files;
-    let damaged = fs::read_to_string(&files.damaged).unwrap_or_default();
+    // Who takes it sets it aside, where it is by then.
+    let damaged = [&scene.files, &scene.other].map(|files| fs::read_to_string(&files.damaged));
+    let damaged = damaged.into_iter().flatten().collect::<String>();
     // A blank line is nothing.
     let mut found = damaged.lines().filter(|line| !line.is_empty()).peekable();
     if found.peek().is_none() || found.any(|line| line != DAMAGED) {
         return Err(format!("the damaged lines are {damaged:?}"));
     }
-    for path in [
-        &files.lock,
-        &files.owner,
-        &files.steal,
-        &files.claims,
-        &files.records,
-    ] {
-        if path.symlink_metadata().is_ok() {
-            return Err(format!("{} was left", path.display()));
-        }
+    let ledger = &scene.ledger;
+    let mut gone = vec![&ledger.lock, &ledger.owner, &ledger.steal, &ledger.claims];
+    for files in [&scene.files, &scene.other] {
+        gone.extend([&files.lock, &files.owner, &files.steal]);
+        gone.extend([&files.claims, &files.records]);
+    }
+    if let Some(path) = gone.iter().find(|path| path.symlink_metadata().is_ok()) {
+        return Err(format!("{} was left", path.display()));
     }
     Ok(())
 }

@@ -10,6 +10,15 @@ pub struct Row {
     pub is_for_shells: bool,
     /// Whether a dead holder's lock is in the way.
     pub has_dead_lock: bool,
+    /// How it ends without a fault.
+    pub status: i32,
+}
+
+impl Row {
+    /// Whether its message is entered in the ledger first (LEDGER-2).
+    pub fn sends(&self) -> bool {
+        matches!(self.args[0], "send" | "reply" | "ask")
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -22,16 +31,24 @@ pub enum Does {
     Lock,
     /// Gives a lock back that was taken before.
     Release,
+    /// Moves the mail to the mailbox `b`.
+    Move,
 }
 
 /// Mail of a dead reader, then mail in the record file with a damaged line in it.
 pub const BEFORE: [&str; 5] = ["c1", "c2", "m1", "m2", "m3"];
+
+/// What is appended by whoever comes next.
+pub const NEXT: &str = "f1";
 
 /// The token of the lock that `release` gives back, or that a dead holder left.
 pub const TOKEN: &str = "4242.0123456789abcdef";
 
 /// The same of a peer with guard.
 pub const GUARDED: &str = "4242.0123456789abcdef.g";
+
+/// The id of a message from `a` to `me`.
+pub const LETTER: &str = "00000000000000e1";
 
 const RAW: &str = "{\"id\":\"00000000000000b1\",\"body\":\"b1\"}\n\
                    {\"id\":\"00000000000000b2\",\"body\":\"b2\"}\n";
@@ -44,6 +61,7 @@ const fn both(name: &'static str, args: &'static [&'static str], does: Does) -> 
         does,
         is_for_shells: true,
         has_dead_lock: false,
+        status: 0,
     }
 }
 
@@ -62,6 +80,11 @@ pub const ROWS: &[Row] = &[
     both("drain", &["drain", "a", "--format", "body"], Does::Hand(&BEFORE)),
     both("drain --max", &["drain", "a", "--max", "3", "--format", "body"], Does::Hand(&["c1", "c2", "m1"])),
     both("take", &["take", "a", "--id", "00000000000000a2", "--format", "body"], Does::Hand(&["m2"])),
+    both("send", &["send", "a", "b1", "--id", "00000000000000b1"], Does::Append(&["b1"])),
+    both("reply", &["reply", LETTER, "b1", "--from", "me", "--id", "00000000000000b1"], Does::Append(&["b1"])),
+    Row { status: 1, ..binary("ask", &["ask", "a", "b1", "--from", "me", "--timeout", "0"], Does::Append(&["b1"])) },
+    binary("migrate", &["migrate", "a", "b"], Does::Move),
+    binary("register", &["register", "me"], Does::Lock),
     binary("append --sync", &["append", "a", "b1", "--id", "00000000000000b1", "--sync"], Does::Append(&["b1"])),
     Row { stdin: RAW, ..binary("append --raw", &["append", "a", "--raw"], Does::Append(&["b1", "b2"])) },
     binary("watch --drain", &["watch", "a", "--drain", "--timeout", "0", "--format", "body", "--backend", "poll"], Does::Hand(&BEFORE)),

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use nix::sys::wait::WaitStatus;
+use walkdir::WalkDir;
 
 use crate::calls::Call;
 use crate::common::{Files, Fixture, MBOX, set_age, unix_millis};
-use crate::rows::{BEFORE, Case, Does, Driver, GUARDED, TOKEN};
+use crate::rows::{BEFORE, Case, Does, Driver, GUARDED, LETTER, TOKEN};
 use crate::tracer::{Ended, Entry, Traced};
 
 pub const DAMAGED: &str = "not a record";
@@ -29,6 +30,10 @@ pub fn id_of(body: &str) -> String {
 pub struct Scene {
     pub fx: Fixture,
     pub files: Files,
+    /// Of the ledger of the mailbox.
+    pub ledger: Files,
+    /// Of the mailbox that `migrate` moves to.
+    pub other: Files,
 }
 
 /// How a program ended, and what it said.
@@ -62,7 +67,20 @@ impl Scene {
         if case.row.has_dead_lock && case.driver != Driver::Binary {
             set_age(&files.lock, -31);
         }
-        Scene { fx, files }
+        let received = fx.root().join("received");
+        if case.row.args.contains(&LETTER) {
+            fs::create_dir(&received).unwrap();
+            let letter = format!(
+                "{{\"schema_version\":1,\"id\":\"{LETTER}\",\"body\":\"e1\",\"from_session_id\":\"a\"}}\n"
+            );
+            fs::write(received.join("me.jsonl"), letter).unwrap();
+        }
+        Scene {
+            ledger: Files::of(received.join("a.jsonl")),
+            other: fx.files("b"),
+            fx,
+            files,
+        }
     }
 
     fn out(&self, what: &str) -> PathBuf {
@@ -84,7 +102,7 @@ impl Scene {
             Driver::Shell(name) => vec![name, script.to_str().unwrap()],
         };
         words.push(case.row.args[0]);
-        if !matches!(case.row.does, Does::Release) {
+        if !matches!(case.row.args[0], "release" | "register") {
             words.extend(["--wait", WAIT]);
         }
         words.extend(&case.row.args[1..]);
@@ -108,13 +126,10 @@ impl Scene {
     /// What stands on the disk now: two equal ones are one to whoever comes next.
     pub fn image(&self) -> Vec<(PathBuf, u64, u64, i64)> {
         let mut image = Vec::new();
-        for dir in [self.files.dir(), &self.files.claims] {
-            for entry in fs::read_dir(dir).into_iter().flatten() {
-                let entry = entry.unwrap();
-                if let Ok(meta) = entry.metadata() {
-                    let changed = meta.ctime() * 1_000_000_000 + meta.ctime_nsec();
-                    image.push((entry.path(), meta.ino(), meta.len(), changed));
-                }
+        for entry in WalkDir::new(self.fx.root()).into_iter().flatten() {
+            if let Ok(meta) = entry.metadata() {
+                let changed = meta.ctime() * 1_000_000_000 + meta.ctime_nsec();
+                image.push((entry.into_path(), meta.ino(), meta.len(), changed));
             }
         }
         image.push((
@@ -127,17 +142,37 @@ impl Scene {
         image
     }
 
-    /// Time passes for the lock.
+    /// Time passes for the locks.
     pub fn age_lock(&self) {
-        if self.files.owner.exists() && !self.files.lock.exists() {
-            // Whoever came first has made D, and waits for its age (ACQ-5).
-            fs::create_dir(&self.files.lock).unwrap();
-        }
-        for dir in [&self.files.lock, &self.files.steal] {
-            if dir.exists() {
-                set_age(dir, -31);
+        for files in [&self.files, &self.ledger, &self.other] {
+            if files.owner.exists() && !files.lock.exists() {
+                // Whoever came first has made D, and waits for its age (ACQ-5).
+                fs::create_dir(&files.lock).unwrap();
+            }
+            for dir in [&files.lock, &files.steal] {
+                if dir.exists() {
+                    set_age(dir, -31);
+                }
             }
         }
+    }
+
+    /// How another program appends to the mailbox: as the program of the case does, so that
+    /// it comes by the same locks.
+    pub fn append(&self, case: Case, driver: Driver, body: &str) -> Result<(), String> {
+        let id = id_of(body);
+        let verb = if case.row.sends() { "send" } else { "append" };
+        let out = self.run(driver, &[verb, "a", body, "--id", &id, "--wait", "9"]);
+        match out.status.success() && out.stderr.is_empty() {
+            true => Ok(()),
+            false => Err(format!("then {} {verb}: {out:?}", driver.name())),
+        }
+    }
+
+    /// Whether the ledger has an entry with this body.
+    pub fn is_entered(&self, body: &str) -> bool {
+        let entries = fs::read_to_string(&self.ledger.records).unwrap_or_default();
+        entries.contains(&format!("\"body\":\"{body}\""))
     }
 
     /// Time passes for the claims.
@@ -215,7 +250,7 @@ impl Record {
             last = image;
         }
         let end = scene.end(traced.finish())?;
-        if end.code != Some(0) {
+        if end.code != Some(case.row.status) {
             return Err(format!("{}: without a fault: {end:?}", case.name()));
         }
         Ok(Record { case, calls })

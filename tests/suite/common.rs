@@ -210,7 +210,8 @@ impl Files {
     pub fn temporaries(&self) -> Vec<PathBuf> {
         let prefix = format!("{}.tmp.", self.records.file_name().unwrap().display());
         fs::read_dir(self.dir())
-            .unwrap()
+            .into_iter()
+            .flatten()
             .map(|entry| entry.unwrap().path())
             .filter(|path| {
                 let name = path.file_name().unwrap();
