@@ -61,6 +61,15 @@ pub struct Sent {
     pub not_pruned: Option<Error>,
 }
 
+/// A message as it is written.
+struct Line {
+    id: String,
+    /// With its newline.
+    text: Vec<u8>,
+    /// The id was drawn for it, so that no entry can have it.
+    is_new: bool,
+}
+
 /// What a reply came to.
 #[derive(Debug)]
 pub enum Replied {
@@ -150,6 +159,12 @@ impl Delivery {
     /// As for [`Mailbox::append`]; [`ErrorKind::Name`] when `to` is not a name, and
     /// [`ErrorKind::Data`] when it is this party itself, and nothing was written.
     pub fn send(&self, to: &str, message: Message, how: &Append) -> Result<Sent> {
+        let mailbox = self.receiver(to)?;
+        self.deliver(&mailbox, to, message, how)
+    }
+
+    /// The mailbox of somebody a message may be sent to.
+    fn receiver(&self, to: &str) -> Result<Mailbox> {
         let mailbox = self.root.mailbox(to)?.waiting(self.wait);
         if self.me.as_deref() == Some(to) && !self.may_send_to_self {
             return Err(Error::new(
@@ -157,21 +172,26 @@ impl Delivery {
                 "send to",
                 mailbox.path(),
                 format!("{to} is the sender itself"),
-                "nothing was written; give --to-self if it is meant",
+                "nothing was written; mbox send --to-self does it, if it is meant",
             ));
         }
-        self.deliver(&mailbox, to, message, how)
+        Ok(mailbox)
     }
 
-    /// Enter, then append (LEDGER-2).
     fn deliver(&self, to: &Mailbox, name: &str, message: Message, how: &Append) -> Result<Sent> {
         let message = match &self.me {
             Some(me) => message.from(me.as_str()),
             None => message,
         };
-        let has_id = message.has_id();
-        let (id, line) = to.line_of(&message, how)?;
+        let is_new = !message.has_id();
+        let (id, text) = to.line_of(&message, how)?;
+        self.enter_and_append(to, name, Line { id, text, is_new }, how)
+    }
+
+    /// LEDGER-2.
+    fn enter_and_append(&self, to: &Mailbox, name: &str, line: Line, how: &Append) -> Result<Sent> {
         to.has_mail()?; // refuse what is no record file before leaving any trace
+        let Line { id, text, is_new } = line;
         let mut sent = Sent {
             id,
             no_entry: None,
@@ -179,14 +199,14 @@ impl Delivery {
             not_pruned: None,
         };
         let ledger = Ledger::of(&self.root, name).map(|ledger| ledger.waiting(self.wait));
-        let unless = has_id.then_some(sent.id.as_str());
+        let unless = (!is_new).then_some(sent.id.as_str());
         let entered = ledger.and_then(|ledger| {
-            ledger.enter(&line, unless, how)?;
+            ledger.enter(&text, unless, how)?;
             Ok(ledger)
         });
-        to.append_unless(&line, how, || Ok(false))?;
+        to.append_unless(&text, how, || Ok(false))?;
         // The message comes first: what is pruned can wait.
-        match entered.map(|ledger| ledger.prune(self.ledger_max, line.len())) {
+        match entered.map(|ledger| ledger.prune(self.ledger_max, text.len())) {
             Ok(Ok(pruned)) => sent.pruned = pruned,
             Ok(Err(error)) => sent.not_pruned = Some(error),
             Err(error) => sent.no_entry = Some(error),
@@ -213,8 +233,7 @@ impl Delivery {
         if let Some(request) = name(entry.request_id()) {
             message = message.reply_to(request);
         }
-        let mailbox = self.root.mailbox(&to)?.waiting(self.wait);
-        let sent = self.deliver(&mailbox, &to, message, how)?;
+        let sent = self.send(&to, message, how)?;
         Ok(Replied::Sent { sent, to })
     }
 
@@ -223,19 +242,27 @@ impl Delivery {
     /// # Errors
     /// As for [`send`](Delivery::send); [`ErrorKind::Name`] without a name.
     pub fn ask(&self, to: &str, message: Message, how: &Append) -> Result<Ask> {
-        let mailbox = self.root.mailbox(self.me()?)?.waiting(self.wait);
+        let me = self.me()?;
+        let receiver = self.receiver(to)?;
+        let mailbox = self.root.mailbox(me)?.waiting(self.wait);
         // Before it is sent: an answer may come at once.
         let mut lookout = Lookout::open(None)?;
         lookout.add(0, &mailbox)?;
         let request_id = format!("{:016x}", rand::random::<u64>());
-        let message = message.request_id(request_id.as_str());
-        let id = format!("{:016x}", rand::random::<u64>());
-        let message = message.id(id.as_str()).from(self.me()?);
-        let pending = self.note_request(
-            &request_id,
-            &self.root.mailbox(to)?.line_of(&message, how)?.1,
-        )?;
-        let sent = self.send(to, message, how).inspect_err(|_| {
+        let message = message.request_id(request_id.as_str()).from(me);
+        let (id, line) = receiver.line_of(&message, how)?;
+        let pending = self.note_request(&request_id, &line)?;
+        let sent = self.enter_and_append(
+            &receiver,
+            to,
+            Line {
+                id,
+                text: line,
+                is_new: true,
+            },
+            how,
+        );
+        let sent = sent.inspect_err(|_| {
             let _ = fs::unlink(&pending); // else it is given up by its age
         })?;
         Ok(Ask {
@@ -244,6 +271,7 @@ impl Delivery {
                 from: Some(to.to_owned()),
                 ..Match::default()
             },
+            ledger: Ledger::of(&self.root, me)?,
             request_id,
             sent,
             mailbox,
@@ -315,6 +343,8 @@ pub struct Ask {
     sent: Sent,
     wanted: Match,
     mailbox: Mailbox,
+    /// Where the answer is entered before the mailbox has it.
+    ledger: Ledger,
     lookout: Lookout,
 }
 
@@ -347,6 +377,14 @@ impl Ask {
             }
             self.wait(&end)?;
         }
+    }
+
+    /// The id of the answer, when it was sent, whoever has it by now.
+    ///
+    /// # Errors
+    /// When the ledger is unsafe or cannot be read.
+    pub fn answer_id(&self) -> Result<Option<String>> {
+        self.ledger.find_answer(&self.wanted)
     }
 
     /// The answer, when it is there.

@@ -12,7 +12,7 @@ use crate::format::receipt::{Pruned, Receipt, appended, parse_all};
 use crate::format::record::Record;
 use crate::format::{LEDGER_WAIT, suffix};
 use crate::lock::beside;
-use crate::mailbox::{Append, Bounded, Limit, Mailbox, Peek};
+use crate::mailbox::{Append, Bounded, Mailbox, Match, Peek};
 use crate::root::Root;
 use crate::sys::{clock, fs};
 
@@ -60,6 +60,13 @@ impl Ledger {
         Ok(found.map(|(_, record)| record))
     }
 
+    /// The id of the last entry that is `wanted`.
+    pub(crate) fn find_answer(&self, wanted: &Match) -> Result<Option<String>> {
+        let entries = self.records.peek(&Peek::default())?.records;
+        let answer = entries.iter().rfind(|entry| wanted.fits(entry));
+        Ok(answer.and_then(Record::id).map(str::to_owned))
+    }
+
     /// How many entries there are, damaged lines included.
     pub(crate) fn count(&self) -> Result<u64> {
         self.records.count_lines()
@@ -75,12 +82,9 @@ impl Ledger {
         if over <= max / 8 {
             return Ok(0);
         }
-        let limit = Limit {
-            messages: Some(over),
-            bytes: None,
-        };
-        let Bounded::Mail(mut old) = self.records.drain_some(&limit)? else {
-            return Ok(0); // another prunes it
+        // Counted again, of what is in nobody else's hands by then.
+        let Bounded::Mail(mut old) = self.records.drain_all_but(max)? else {
+            return Ok(0); // another prunes it, or has
         };
         let mut pruned = 0;
         for entry in old.messages() {

@@ -2,8 +2,8 @@
 
 use std::ffi::OsStr;
 use std::io::Write;
-use std::path::PathBuf;
-use std::time::SystemTime;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::session::Session;
@@ -51,7 +51,7 @@ impl Root {
         self.create(&self.sessions_dir())?;
         let signals = Deferred::begin();
         let path = self.session_path(name);
-        let lock = lock(&path, &signals)?;
+        let lock = lock(&path, DEFAULT_WAIT, &signals)?;
         if let Some(other) = self.read_session(name)?
             && (other.pid, &other.process) != (session.pid, &session.process)
             && other.is_alive()
@@ -71,7 +71,7 @@ impl Root {
         write(&path, &session, &lock)?;
         release(lock)?;
         drop(signals);
-        self.reap(Some(name))?;
+        let _ = self.reap(name); // what is over can wait for the next one
         Ok(session)
     }
 
@@ -88,24 +88,22 @@ impl Root {
     }
 
     /// Removes the sessions that are over, which nothing waits for any more (SESSION-4), but
-    /// for that of `but`; returns their names.
-    pub(crate) fn reap(&self, but: Option<&str>) -> Result<Vec<String>> {
-        let mut reaped = Vec::new();
+    /// for that of `but`.
+    fn reap(&self, but: &str) -> Result<()> {
         for name in self.session_names()? {
-            if but == Some(name.as_str()) || !self.is_over(&name)? {
+            if but == name || !self.is_over(&name)? {
                 continue;
             }
             let signals = Deferred::begin();
             let path = self.session_path(&name);
-            let lock = lock(&path, &signals)?;
+            let lock = lock(&path, Duration::ZERO, &signals)?;
             // Again: somebody may have taken the name since.
             if self.is_over(&name)? {
                 fs::unlink(&path).map_err(|e| Error::io("remove", &path, e))?;
-                reaped.push(name);
             }
             release(lock)?;
         }
-        Ok(reaped)
+        Ok(())
     }
 
     fn is_over(&self, name: &str) -> Result<bool> {
@@ -161,13 +159,13 @@ impl Root {
     }
 }
 
-fn lock(path: &std::path::Path, signals: &Deferred) -> Result<LockGuard> {
-    let deadline = Deadline::after(DEFAULT_WAIT);
+fn lock(path: &Path, wait: Duration, signals: &Deferred) -> Result<LockGuard> {
+    let deadline = Deadline::after(wait);
     Lock::beside(path).acquire(Peer::WithGuard, &deadline, signals)
 }
 
 /// SESSION-3.
-fn write(path: &std::path::Path, session: &Session, lock: &LockGuard) -> Result<()> {
+fn write(path: &Path, session: &Session, lock: &LockGuard) -> Result<()> {
     let temporary = beside(path, &format!("{}{}", suffix::TEMPORARY, lock.token()));
     let failed = |e| Error::io("write", path, e);
     let Some(mut file) = fs::create_new(&temporary).map_err(failed)? else {

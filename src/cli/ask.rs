@@ -1,5 +1,7 @@
 //! `mbox ask`.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -19,6 +21,7 @@ pub(super) fn run(args: AskArgs, places: &Places) -> Result<Status, Exit> {
     let message = Message::new(body::read(args.body, how.max_body)?);
     let mut ask = party.ask(&args.to, message, &how)?;
     let end = Deadline::after(args.timeout);
+    let mut missed = None;
     tell(ask.sent(), &args.sending);
     loop {
         // Until the delivery watches for them: a claim is given up before a signal ends us.
@@ -36,7 +39,16 @@ pub(super) fn run(args: AskArgs, places: &Places) -> Result<Status, Exit> {
         if end.has_passed() {
             break;
         }
-        ask.wait(&end)?;
+        // It is in the ledger before it is in the mailbox, and stays there.
+        if let Some(id) = ask.answer_id()? {
+            let until = missed.get_or_insert_with(|| Deadline::after(ON_ITS_WAY));
+            if until.has_passed() {
+                return elsewhere(&ask, &args.to, args.json, &id);
+            }
+            ask.wait(until)?;
+        } else {
+            ask.wait(&end)?;
+        }
     }
     if args.json {
         let told = Told::of(&ask, &args.to, "timed_out", None);
@@ -50,6 +62,24 @@ pub(super) fn run(args: AskArgs, places: &Places) -> Result<Status, Exit> {
     Ok(Status::No)
 }
 
+/// Another reader was handed the answer: this one cannot have it any more.
+fn elsewhere(ask: &Ask, to: &str, as_json: bool, id: &str) -> Result<Status, Exit> {
+    if as_json {
+        let told = Told {
+            reply_id: Some(id),
+            ..Told::of(ask, to, "elsewhere", None)
+        };
+        out::answer(&told.to_line(), "the answer is in the ledger all the same")?;
+    }
+    say(&format!(
+        "the answer {id} was handed to another reader of your mailbox; see mbox show {id}"
+    ));
+    Ok(Status::No)
+}
+
+/// How long an answer may be in the ledger and not yet in the mailbox.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
 /// What `--json` prints. Fields are only ever added.
 #[derive(Serialize)]
 struct Told<'a> {
@@ -59,6 +89,8 @@ struct Told<'a> {
     to: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reply: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_id: Option<&'a str>,
 }
 
 impl<'a> Told<'a> {
@@ -74,6 +106,7 @@ impl<'a> Told<'a> {
             request_id: ask.id(),
             to,
             reply,
+            reply_id: None,
         }
     }
 

@@ -8,6 +8,7 @@ use crate::format::record::{Line, Record};
 use crate::format::{MAX_BODY, MAX_RECORD};
 use crate::lock::Released;
 use crate::mailbox::Mailbox;
+use crate::root::Root;
 use crate::sys::signals::Deferred;
 use crate::sys::{clock, fs};
 
@@ -111,6 +112,9 @@ impl Mailbox {
         for _ in 0..CUTS {
             let lock = self.acquire(&signals)?;
             if is_there()? {
+                if how.sync {
+                    self.sync_records()?;
+                }
                 // What is there is there, whoever has the lock by now.
                 let (Released::Held | Released::Lost) = lock.release()?;
                 return Ok(false);
@@ -150,13 +154,25 @@ impl Mailbox {
         let stands = fs::stands_whole(&mut file, text).map_err(failed)?;
         if how.sync {
             file.sync_data().map_err(failed)?;
-            // The name may have been made by an append that did not sync: always.
-            self.sync_directory()?;
-            if let Some(root) = &self.root {
-                root.sync()?;
-            }
+            self.sync_names()?;
         }
         Ok(stands)
+    }
+
+    /// What an earlier append wrote is on stable storage.
+    fn sync_records(&self) -> Result<()> {
+        let failed = |e| Error::io("sync", &self.records, e);
+        // In a claim it is already (TAKE-8).
+        if let Some(file) = fs::open_read(&self.records).map_err(failed)? {
+            file.sync_data().map_err(failed)?;
+        }
+        self.sync_names()
+    }
+
+    /// APP-6, of the names; each may have been made by an append that did not sync.
+    fn sync_names(&self) -> Result<()> {
+        self.sync_directory()?;
+        self.root.as_ref().map_or(Ok(()), Root::sync)
     }
 
     fn bad_data(&self, why: String, next_step: &str) -> Error {

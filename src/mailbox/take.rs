@@ -27,7 +27,7 @@ pub struct Match {
 }
 
 impl Match {
-    fn fits(&self, record: &Record) -> bool {
+    pub(crate) fn fits(&self, record: &Record) -> bool {
         let fits = |wanted: &Option<String>, found: Option<&str>| {
             wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
         };
@@ -89,6 +89,11 @@ impl Mailbox {
     /// The same for a caller who holds signals back until the claim is in good hands.
     pub(crate) fn drain_some_holding(&self, limit: &Limit, signals: &Deferred) -> Result<Bounded> {
         self.take_chosen(&Rule::UpTo(limit), signals)
+    }
+
+    /// Takes all but the `newest` messages into the caller's hands.
+    pub(crate) fn drain_all_but(&self, newest: u64) -> Result<Bounded> {
+        self.take_chosen(&Rule::AllBut(newest), &Deferred::begin())
     }
 
     fn take_chosen(&self, rule: &Rule<'_>, signals: &Deferred) -> Result<Bounded> {
@@ -169,10 +174,19 @@ impl Mailbox {
             rest: Temporary::create(self, lock, "rest")?,
             chosen: Vec::new(),
             damaged: Vec::new(),
-            hands_over_all: matches!(rule, Rule::UpTo(_)),
+            hands_over_all: !matches!(rule, Rule::First(_)),
             too_large: None,
         };
-        let (mut choice, mut seen) = (Choice::by(rule), Seen::default());
+        let older = match rule {
+            Rule::AllBut(newest) => Some(Limit {
+                messages: Some(self.count_records(claims)?.saturating_sub(*newest)),
+                bytes: None,
+            }),
+            Rule::First(_) | Rule::UpTo(_) => None,
+        };
+        let older = older.as_ref().map(Rule::UpTo);
+        let mut choice = Choice::by(older.as_ref().unwrap_or(rule));
+        let mut seen = Seen::default();
         self.each_line(claims, |line, _| {
             let line = Line::classify(line);
             match line {
@@ -208,6 +222,18 @@ impl Mailbox {
         }
         split.rest.finish()?;
         Ok(split)
+    }
+
+    /// How many messages are in the claims held, each id once.
+    fn count_records(&self, claims: &Claims) -> Result<u64> {
+        let (mut count, mut seen) = (0, Seen::default());
+        self.each_line(claims, |line, _| {
+            if let Line::Record(record) = Line::classify(line) {
+                count += u64::from(seen.is_new(&record));
+            }
+            Ok(())
+        })?;
+        Ok(count)
     }
 
     /// Puts the entries of the record file and of the claims on stable storage.
@@ -246,6 +272,8 @@ impl Mailbox {
 enum Rule<'a> {
     First(&'a Match),
     UpTo(&'a Limit),
+    /// The oldest, so that this many stay.
+    AllBut(u64),
 }
 
 impl Rule<'_> {
@@ -253,7 +281,7 @@ impl Rule<'_> {
     fn name(&self) -> &'static str {
         match self {
             Rule::First(_) => "take",
-            Rule::UpTo(_) => "drain",
+            Rule::UpTo(_) | Rule::AllBut(_) => "drain",
         }
     }
 }
@@ -287,6 +315,7 @@ impl<'a> Choice<'a> {
                 self.is_done = wanted.fits(record);
                 self.is_done
             }
+            Rule::AllBut(_) => false, // it was made one by number
             Rule::UpTo(limit) => {
                 let bytes = self.bytes + record.size();
                 let is_over = |max: Option<u64>, value| max.is_some_and(|max| value > max);

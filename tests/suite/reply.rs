@@ -125,11 +125,13 @@ fn request_ids_that_are_none() {
     }
 }
 
-/// To a message one sent to oneself.
+/// To a message one sent to oneself: that would go on for ever.
 #[test]
 fn to_itself() {
     let fx = Fixture::new();
     let id = answer(&fx, &["send", "me", "hi", "--from", "me", "--to-self"]);
-    answer(&fx, &["reply", &id, "again", "--from", "me"]);
-    assert_eq!(fx.drain("me"), ["hi", "again"]);
+    let mut reply = fx.mbox(&["reply", &id, "again", "--from", "me"]);
+    let said = predicate::str::contains("send --to-self");
+    reply.assert().code(65).stdout("").stderr(said);
+    assert_eq!(fx.drain("me"), ["hi"]);
 }
