@@ -5,12 +5,12 @@ Written from the pages in spec/ alone, to be read by people who write their own
 implementation in another language.  Run as:  python3 mbox.py VERB ARGS...
 
 The names of steps (Acquire, Recover, Claim, Split, Put back, ...) and the IDs
-in comments (ACQ-3, CLAIM-5, ...) are those of spec/protocol.md and
-spec/interface.md.  Paths, records and arguments are bytes everywhere.  The
-file reads from the bottom of the system up:
+in comments (ACQ-3, CLAIM-5, ...) are those of spec/protocol.md,
+spec/delivery.md and spec/interface.md.  Paths, records and arguments are bytes
+everywhere.  The file reads from the bottom of the system up:
 
     signals and errors - files - records - the lock - claims -
-    append, drain, take, peek - output - command line
+    append, drain, take, peek - the ledger - output - command line
 """
 import errno
 import fcntl
@@ -33,6 +33,10 @@ MAX_RECORD = 1048576         # RECORD-1, newline included
 MAX_DEPTH = 128              # Damaged lines
 REMEMBERED_IDS = 65536       # DRAIN-7
 PIECE = 1 << 16              # bytes gathered for one write(2)
+LEDGER_WAIT = 1.0            # s: LEDGER-3
+LEDGER_MAX = 1000            # entries, LEDGER-6
+RECEIPT_IDS = 1000           # in a line, RECEIPT-1
+RECEIPTS_MAX = 262144        # bytes, RECEIPT-2
 
 OK, NO, USAGE, DATA, BUG, IO, BUSY, REFUSED = 0, 1, 2, 65, 70, 74, 75, 77
 
@@ -263,6 +267,21 @@ class Sink:
         os.lseek(self.fd, 0, os.SEEK_SET)
 
 
+def safe_way(path, *names):                                    # ROOT-4, PLACE-1
+    """Whether a directory of ours is there, by way of such directories alone."""
+    for name in (None, *names):
+        path = path if name is None else path + b"/" + name
+        st = lstat(path)
+        if st is None:
+            return False
+        need_directory(path, st)
+        if st.st_uid != os.geteuid():
+            raise refuse(path, "belongs to another user")
+        if st.st_mode & 0o002:
+            raise refuse(path, "is writable by others")
+    return True
+
+
 class Mailbox:
     """The paths of a mailbox, and what must be true of them before anything."""
 
@@ -279,16 +298,8 @@ class Mailbox:
 
     def check(self):
         """Refuse what is unsafe, before anything is changed."""
-        if self.root is not None:                              # ROOT-4, by name
-            for path in (self.root, self.dir):
-                st = lstat(path)
-                if st is None:
-                    break
-                need_directory(path, st)
-                if st.st_uid != os.geteuid():
-                    raise refuse(path, "belongs to another user")
-                if st.st_mode & 0o002:
-                    raise refuse(path, "is writable by others")
+        if self.root is not None:                              # by name
+            safe_way(self.root, os.path.basename(self.dir))
         for path in (self.path, self.owner, self.guard, self.damaged):
             st = lstat(path)
             if st is not None:
@@ -318,6 +329,12 @@ class Mailbox:
             return st is None or st.st_size == 0
         # Again: a take may put mail back between the first look and the second.
         return no_records() and lstat(self.claims) is None and no_records()
+
+    def ledger(self):
+        """L of a mailbox given by name, a record file too (LEDGER-1); else None."""
+        if self.root is None:
+            return None
+        return Mailbox(self.root + b"/received/" + os.path.basename(self.path), self.root)
 
 
 # --- Records -----------------------------------------------------------------------
@@ -889,13 +906,17 @@ def gather(lines):
     return pieces + [b"".join(piece)]
 
 
-def append(box, lines, wait, sync=False):
-    """Append records that were formatted and checked (APP-1); return is Acknowledge."""
+def append(box, lines, wait, sync=False, unless=None):
+    """Append records that were formatted and checked (APP-1); return is Acknowledge.
+
+    With `unless`, an id, nothing is written when a record has it already (LEDGER-4).
+    """
     pieces = gather(lines)
     box.make_room()
     while True:
         with signals_held(), Lock(box, wait) as lock:                  # Acquire
-            intact = write_records(box, lock, pieces, sync)
+            intact = unless is not None and holds(box, unless, sync) or \
+                write_records(box, lock, pieces, sync)
         if lock.was_held and intact:                                   # APP-7, APP-8
             return
 
@@ -929,11 +950,28 @@ def reads_back(fd, piece):
     return os.pread(fd, len(piece) + 1, start - 1) == b"\n" + piece
 
 
+def holds(box, key, sync):
+    """Whether a record with this id is there, and if asked, that it will stay."""
+    if not any(record and text_of(record, "id") == key for _, record in visible(box)):
+        return False
+    if sync:
+        for path in [box.path] + [box.claims + b"/" + name for name in claims_in(box)]:
+            sync_path(path, 0)
+        for path in (box.claims, box.dir):
+            sync_directory(path)
+        box.sync_way()
+    return True
+
+
 def sync_directory(path):
+    sync_path(path, os.O_DIRECTORY)
+
+
+def sync_path(path, flags):
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags)
     except FileNotFoundError:
-        return                                 # another reader removed B.claims
+        return                                 # another reader removed it
     try:
         os.fsync(fd)
     finally:
@@ -966,16 +1004,18 @@ def drain(box, out, wait):
 
 def deliver(box, claims, out, seen=None):
     """Read, Deliver, Acknowledge."""
-    count, damage = 0, Damage(box)
+    count, damage, receipt = 0, Damage(box), Receipt(box, out.verb)
     for claim, line, record in claims.read():
         if record is None:
             damage.add(claim, line)                                    # DMG-1
         elif seen is None or not seen.repeats(record):                 # DRAIN-7
             out.record(line, record)
+            receipt.add(record)
             count += 1
     out.flush()                                                        # DRAIN-6, TAKE-6
     if claims.mine:
         with signals_held():
+            receipt.write()
             damage.keep()                                              # DMG-2
             claims.unlink()                                            # DRAIN-8
             claims.remove_directory()
@@ -993,9 +1033,16 @@ def say_passed_over(box, claims):                                      # DRAINV-
 CHOSEN, STAYS, DROPPED = "chosen", "stays", "dropped"
 
 
-class First:
-    """The first record whose string members are all as wanted (TAKEV-1)."""
+class Choice:
+    """What a take chooses: called with each record, it says what becomes of it."""
     needs, is_bounded = None, False
+
+    def begin(self, claims):
+        """Before the first record is shown, with the claims they are in."""
+
+
+class First(Choice):
+    """The first record whose string members are all as wanted (TAKEV-1)."""
 
     def __init__(self, wanted):
         self.wanted, self.done = wanted, False
@@ -1007,7 +1054,7 @@ class First:
         return CHOSEN
 
 
-class Bounded:
+class Bounded(Choice):
     """The first records, within --max and --max-bytes (DRAINV-2, DRAINV-3)."""
     is_bounded = True
 
@@ -1035,6 +1082,22 @@ class Bounded:
         return CHOSEN
 
 
+class Older(Choice):
+    """All but the newest records, when those are too many (LEDGER-6)."""
+
+    def __init__(self, keep):
+        self.keep, self.count = keep, 0
+
+    def begin(self, claims):
+        # Not what is visible: what another has in hand must not count.
+        records = sum(record is not None for _, _, record in claims.read())
+        self.count = too_many(records, self.keep)
+
+    def __call__(self, line, record):
+        self.count -= 1
+        return CHOSEN if self.count >= 0 else STAYS
+
+
 def take(box, new_choice, out, wait):
     """(how many records were handed over, the choice)."""
     choice, damaged, records = new_choice(), False, False              # Look, TAKE-1
@@ -1049,6 +1112,10 @@ def take(box, new_choice, out, wait):
         only_damaged = damaged and not records and choice.is_bounded   # TAKE-9
         if not only_damaged and (choice.needs is None or lstat(box.claims) is None):
             return 0, choice
+    return take_under_lock(box, new_choice, out, wait)
+
+
+def take_under_lock(box, new_choice, out, wait):
     claims = Claims(box)
     try:
         done = False
@@ -1066,7 +1133,7 @@ def take(box, new_choice, out, wait):
     except BaseException:
         claims.give_up()
         raise
-    if count == 0:
+    if count == 0 and out.verb:
         say_passed_over(box, claims)
     return count, choice
 
@@ -1090,6 +1157,7 @@ class Split:
         box, claims, damage = self.box, self.claims, Damage(self.box)
         chosen, put_back = None, False
         try:
+            choice.begin(claims)
             picked_path, picked = self.temporary(b".chosen")
             others_path, others = self.temporary(b".others")
             birth, some_stay = None, False
@@ -1214,6 +1282,129 @@ def peek(box, out, since, most):
     out.flush()
 
 
+# --- The ledger, receipts --------------------------------------------------------------
+
+def send(box, line, options, keep):
+    """The entry, then the message (LEDGER-2); then what people are told, and Prune."""
+    wait, sync, verbose = wait_of(options), b"--sync" in options, b"--verbose" in options
+    key = text_of(parse(line), "id")
+    entered = enter(box.ledger(), line, key, b"--id" in options, wait, sync)
+    append(box, [line], wait, sync)
+    out = Output(b"jsonl")
+    out.write(plain(key) + b"\n")
+    out.flush()
+    if entered:
+        prune(box.ledger(), keep, wait, verbose)
+
+
+def enter(ledger, line, key, given, wait, sync):
+    """Whether the ledger has the entry; without it, the message goes all the same."""
+    try:
+        append(ledger, [line], min(wait, LEDGER_WAIT), sync, key if given else None)
+        return True
+    except (Fail, OSError) as failure:                                 # LEDGER-3
+        report(failure, ledger)
+        say(ledger.path, ": no entry for ", key, ", it cannot be answered by its id")
+        return False
+
+
+def look_up(ledger, key):                                              # LEDGER-5
+    for _, record in visible(ledger):
+        if record is not None and text_of(record, "id") == key:
+            return record
+    return None
+
+
+def too_many(records, keep):
+    """How many of the oldest are to go: none before they are over an eighth."""
+    older = records - keep
+    return older if older > keep // 8 else 0
+
+
+def prune(ledger, keep, wait, verbose):                                # LEDGER-6
+    """After the message: nothing that goes wrong here is the sender's affair."""
+    count = 0
+    try:
+        if too_many(sum(record is not None for _, record in visible(ledger)), keep):
+            nowhere = Nowhere(ledger)
+            take_under_lock(ledger, lambda: Older(keep), nowhere, min(wait, LEDGER_WAIT))
+            count = nowhere.count
+    except (Fail, OSError) as failure:
+        if not isinstance(failure, Fail) or failure.code != BUSY:      # the next one will
+            report(failure, ledger)
+    if verbose:                                                        # SENDV-3
+        say(ledger.path, ": ", count, " entries pruned")
+
+
+class Nowhere:
+    """Where pruned entries go: only how many they were is kept."""
+    verb = None
+
+    def __init__(self, ledger):
+        self.path, self.count = ledger.path + b".pruned", 0
+
+    def record(self, _line, _record):
+        self.count += 1
+
+    def flush(self):                                                   # LEDGER-7
+        if self.count:
+            note(self.path, {"at": int(time.time()), "pruned": self.count})
+
+
+def note(path, record):
+    """A line of its own, whatever stands before it, in one write without a lock."""
+    import json
+    fd = open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        write_all(fd, b"\n" + json.dumps(record, separators=(",", ":")).encode() + b"\n")
+    finally:
+        os.close(fd)
+
+
+class Receipt:
+    """What was handed over of a mailbox that has a ledger (RECEIPT-1)."""
+
+    def __init__(self, box, verb):
+        self.box, self.verb, self.ids, self.answered = box, verb, [], []
+        ledger = box.ledger() if verb else None
+        self.ledger = ledger if ledger and os.path.lexists(ledger.path) else None
+
+    def add(self, record):
+        if self.ledger:
+            for key, keys in (("id", self.ids), ("reply_to", self.answered)):
+                value = text_of(record, key)
+                if value is not None and re.fullmatch("[0-9a-f]{16}", value):
+                    keys.append(value)
+
+    def write(self):
+        """Whatever goes wrong here, the mail was handed over."""
+        if not self.ids and not self.answered:
+            return
+        try:
+            self.ledger.check()
+            path = self.ledger.path + b".receipts"
+            st = lstat(path)
+            if st is not None and st.st_size > RECEIPTS_MAX:           # RECEIPT-2
+                os.rename(path, path + b".old")
+            for i in range(0, len(self.ids), RECEIPT_IDS):
+                note(path, {"at": int(time.time()), "by": self.verb,
+                            "ids": self.ids[i:i + RECEIPT_IDS]})
+        except (Fail, OSError) as failure:
+            report(failure, self.ledger)
+        try:
+            self.settle()
+        except (Fail, OSError) as failure:
+            report(failure, self.box)
+
+    def settle(self):                                                  # PENDING-2
+        name = os.path.basename(self.box.path)[:-len(b".jsonl")]
+        place = self.box.root + b"/pending/" + name
+        if not self.answered or not safe_way(self.box.root, b"pending", name):   # PLACE-1
+            return
+        for request in self.answered:
+            remove_file(place + b"/" + request.encode())
+
+
 # --- Output --------------------------------------------------------------------------
 
 _unprintable = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -1234,10 +1425,10 @@ def for_people(text):                                                  # FMT-3
 class Output:
     """stdout: the answer and nothing else (CLI-2)."""
 
-    def __init__(self, form=None):
+    def __init__(self, form=None, verb=None):
         if form is None:                                               # FMT-4
             form = b"text" if os.isatty(1) else b"jsonl"
-        self.form, self.sink = form, Sink(1)
+        self.form, self.verb, self.sink = form, verb, Sink(1)
 
     def record(self, line, record):
         body = text_of(record, "body")
@@ -1299,7 +1490,7 @@ def mailbox(argument, options, is_name=False):
     if b"/" in argument and not is_name:                               # NAME-1
         return Mailbox(argument)
     if not _name.fullmatch(argument):                                  # NAME-2
-        raise usage("not the name of a mailbox: ", argument)
+        raise usage("not the name of a mailbox: ", argument[:200])
     root = options.get(b"--root") or environment(b"MBOX_ROOT")         # ROOT-1
     if root is None:
         state = environment(b"XDG_STATE_HOME")
@@ -1351,21 +1542,26 @@ def read_stdin(limit=None):
     return b"".join(parts)
 
 
+def envelope_of(options):                                              # APPEND-2
+    envelope = {option: options[option] for option in ENVELOPE if option in options}
+    for option, value in envelope.items():
+        if not (_id if option == b"--id" else _name).fullmatch(value):
+            raise usage("not a value for ", option, ": ", value[:200])
+    return envelope
+
+
 def verb_append(args, options):
-    envelope = [option for option in ENVELOPE if option in options]
     raw = b"--raw" in options
-    if raw and (envelope or len(args) > 1):
+    if raw and (len(args) > 1 or any(option in options for option in ENVELOPE)):
         raise usage("--raw goes without BODY and without the options of an envelope")
-    for option in envelope:                                            # APPEND-2
-        if not (_id if option == b"--id" else _name).fullmatch(options[option]):
-            raise usage("not a value for ", option, ": ", options[option])
+    envelope = envelope_of(options)
     box = mailbox(args[0], options)
     wait = wait_of(options)
     box.check()
     if raw:
         lines, ids = raw_records(read_stdin())
     else:
-        lines, ids = [message(args[1:], options)], None
+        lines, ids = [message(args[1:], envelope)], None
     if not lines:
         return OK
     try:
@@ -1381,7 +1577,7 @@ def verb_append(args, options):
     return OK
 
 
-def message(body, options):
+def message(body, envelope):
     """The line of a message: key order and escapes of MSG-1 and MSG-2."""
     import json
     most = environment(b"MBOX_MAX_BODY")                               # MSG-3
@@ -1404,8 +1600,8 @@ def message(body, options):
     record = {"schema_version": 1, "id": os.urandom(8).hex(), "body": text,
               "enqueued_at": int(time.time()), "body_bytes": len(body), "origin": "peer"}
     for option, key in ENVELOPE.items():
-        if option in options:
-            record[key] = options[option].decode("ascii")
+        if option in envelope:
+            record[key] = envelope[option].decode("ascii")
     line = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
     if len(line) + 1 > MAX_RECORD:                                     # RECORD-1
         raise Fail(DATA, "the record is over ", MAX_RECORD, " bytes; nothing written, send less")
@@ -1428,9 +1624,77 @@ def raw_records(text):                                                 # APPEND-
     return lines, ids
 
 
+def verb_send(args, options):                                          # SENDV-1
+    envelope, keep = sending(options)
+    box = mailbox(args[0], options, is_name=True)
+    wait_of(options)
+    if envelope.get(b"--from") == args[0] and b"--to-self" not in options:   # SENDV-2
+        raise Fail(DATA, args[0], ": a message to its own sender; nothing sent, ",
+                   "give --to-self to send it all the same")
+    return post(box, args[1:], envelope, options, keep)
+
+
+def verb_reply(args, options):                                         # REPLYV-1
+    key, body = args[0], args[1:]
+    envelope, keep = sending(options)
+    if not _id.fullmatch(key):
+        raise usage("not the id of a message: ", key[:200])
+    caller = envelope.get(b"--from")
+    if caller is None:
+        raise usage("who replies? give --from or set MBOX_NAME")
+    ledger = mailbox(caller, options, is_name=True).ledger()
+    wait_of(options)
+    ledger.check()
+    entry = look_up(ledger, key.decode("ascii"))                       # REPLYV-2
+    if entry is None:
+        say(ledger.path, ": no message ", key, " there; it was never sent to ", caller,
+            ", or is pruned")
+        return NO
+    to, request = name_in(entry, "from_session_id"), name_in(entry, "request_id")
+    if to is None:
+        say(ledger.path, ": the message ", key, " names no sender to reply to")
+        return NO
+    if to == caller:                                                   # SENDV-2
+        raise Fail(DATA, "the message ", key, " is our own; nothing sent, ",
+                   "send --to-self sends to ourselves")
+    if request is not None:
+        envelope[b"--reply-to"] = request
+    envelope[b"--source"] = key
+    return post(mailbox(to, options, is_name=True), body, envelope, options, keep)
+
+
+def sending(options):
+    """The envelope, with the caller as --from where there is one; MBOX_LEDGER_MAX."""
+    keep = environment(b"MBOX_LEDGER_MAX")                             # LEDGER-6
+    if keep is not None and not re.fullmatch(rb"0*[1-9][0-9]{0,17}", keep):
+        raise usage("MBOX_LEDGER_MAX is not a number from 1: ", keep[:200])
+    envelope, name = envelope_of(options), environment(b"MBOX_NAME")
+    if b"--from" not in envelope and name is not None:
+        if not _name.fullmatch(name):
+            raise usage("MBOX_NAME is not a name: ", name[:200])
+        envelope[b"--from"] = name
+    return envelope, LEDGER_MAX if keep is None else int(keep)
+
+
+def name_in(record, key):
+    """A member that is a name; what a message says is not to be trusted (PLACE-1)."""
+    value = plain(text_of(record, key) or "")
+    return value if _name.fullmatch(value) else None
+
+
+def post(box, body, envelope, options, keep):
+    box.check()                                # before the entry is made
+    line = message(body, envelope)
+    try:
+        send(box, line, options, keep)
+    except OSError as failure:
+        return report(failure, box)
+    return OK
+
+
 def verb_drain(args, options):
     most, most_bytes = number_of(options, b"--max"), number_of(options, b"--max-bytes")
-    out, wait = output_of(options), wait_of(options)
+    out, wait = output_of(options, "drain"), wait_of(options)
 
     def act(box):
         if most is None and most_bytes is None:
@@ -1458,7 +1722,7 @@ def verb_take(args, options):
                         (b"--from", "from_session_id")):
         if option in options:
             wanted[key] = text_option(options, option)
-    out, wait = output_of(options), wait_of(options)
+    out, wait = output_of(options, "take"), wait_of(options)
     return each(mailboxes(args, options), out, lambda box: OK if take(
         box, lambda: First(wanted), out, wait)[0] else NO)
 
@@ -1518,15 +1782,21 @@ usage: mbox.py VERB ARGS...
   has MAILBOX             0 when there is mail, 1 when not
   acquire MAILBOX         take the lock, print the token   --wait SECS
   release MAILBOX TOKEN   give it back
+  send TO [BODY]          add a message that can be answered by its id
+      --from NAME --request-id ID --id ID --to-self --sync --verbose --wait SECS
+  reply ID [BODY]         send to the sender of the message ID that came to us
+      --from NAME --request-id ID --id ID --sync --verbose --wait SECS
 
 A MAILBOX with a / is the path of the record file, anything else a name under
 --root DIR, MBOX_ROOT, $XDG_STATE_HOME/mbox or ~/.local/state/mbox.
+TO is a name.  Whoever sends is --from or MBOX_NAME.
 FORMAT is jsonl, body or text.
 """
 
 ENVELOPE = {b"--id": "id", b"--from": "from_session_id", b"--request-id": "request_id",
             b"--reply-to": "reply_to", b"--source": "source_message_id"}
-FLAGS = {b"--raw", b"--sync"}
+FLAGS = {b"--raw", b"--sync", b"--to-self", b"--verbose"}
+SENDING = {b"--from", b"--request-id", b"--id", b"--sync", b"--verbose", b"--wait"}
 ANY = 1 << 30
 VERBS = {                       # function, least and most arguments, options
     b"append": (verb_append, 1, 2, {b"--raw", b"--sync", b"--wait", *ENVELOPE}),
@@ -1536,6 +1806,8 @@ VERBS = {                       # function, least and most arguments, options
     b"has": (verb_has, 0, 1, set()),
     b"acquire": (verb_acquire, 1, 1, {b"--wait"}),
     b"release": (verb_release, 2, 2, set()),
+    b"send": (verb_send, 1, 2, SENDING | {b"--to-self"}),
+    b"reply": (verb_reply, 1, 2, SENDING),
 }
 
 
@@ -1563,11 +1835,11 @@ def text_option(options, option):
         raise usage(option, " is not UTF-8: ", options[option]) from None
 
 
-def output_of(options):
+def output_of(options, verb=None):
     form = options.get(b"--format")
     if form not in (None, b"jsonl", b"body", b"text"):
         raise usage("--format is jsonl, body or text, not ", form)
-    return Output(form)
+    return Output(form, verb)
 
 
 def arguments(words, allowed):                                         # CLI-1

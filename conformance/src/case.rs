@@ -13,6 +13,9 @@ use crate::disk;
 struct CaseFile {
     #[allow(dead_code, reason = "for people")]
     about: String,
+    /// Its cases are for senders only.
+    #[serde(default)]
+    sender: bool,
     #[serde(default, rename = "let")]
     lets: Map<String, Value>,
     cases: Vec<Map<String, Value>>,
@@ -48,6 +51,9 @@ pub struct Case {
     _about: Option<String>,
     /// For peers with guard only (true), or without only (false).
     pub guard: Option<bool>,
+    /// For drivers that send and reply only: what the file says.
+    #[serde(skip)]
+    pub sender: bool,
     pub needs: Option<Needs>,
     #[serde(default, rename = "let")]
     pub lets: Map<String, Value>,
@@ -75,7 +81,8 @@ pub fn load(dir: &Path) -> Result<Vec<Case>, String> {
         let text = std::fs::read_to_string(e.path()).map_err(|e| at(e.to_string()))?;
         let file: CaseFile = serde_json::from_str(&text).map_err(|e| at(e.to_string()))?;
         for case in file.cases {
-            for unfolded in unfold(case, &file.lets).map_err(at)? {
+            for mut unfolded in unfold(case, &file.lets).map_err(at)? {
+                unfolded.sender = file.sender;
                 if cases.iter().any(|c| c.name == unfolded.name) {
                     return Err(at(format!("two cases named {}", unfolded.name)));
                 }

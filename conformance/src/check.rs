@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
+use crate::arena::Arena;
 use crate::case::{Case, Needs, set_lets};
 use crate::content::{Pattern, Vars, show};
 use crate::disk::Disk;
@@ -344,9 +345,9 @@ pub fn age_claims(dir: &Path, b: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a driver is a peer with guard: it leaves `B.lock.guard` behind.
-pub fn probe(driver: &Driver) -> Result<bool, String> {
-    let x = crate::arena::Arena::new()?;
+/// Whether a driver is a peer with guard: it leaves `B.lock.guard` behind; and a sender.
+pub fn probe(driver: &mut Driver) -> Result<(), String> {
+    let x = Arena::new()?;
     let out = x.run(driver, "append", &["--id", "00000000000000ff", "probe"])?;
     if out.exit() != "0" || out.stdout != b"00000000000000ff\n" {
         return Err(format!(
@@ -356,5 +357,23 @@ pub fn probe(driver: &Driver) -> Result<bool, String> {
             show(&out.stderr)
         ));
     }
-    Ok(x.path(".lock.guard").exists())
+    driver.guard = x.path(".lock.guard").exists();
+    driver.sender = is_sender(driver)?;
+    Ok(())
+}
+
+/// A driver that is no sender says that `send` is a usage error, and makes nothing.
+fn is_sender(driver: &Driver) -> Result<bool, String> {
+    let x = Arena::new()?;
+    let call = Call {
+        args: ["send", "probe", "probe"].map(OsString::from).to_vec(),
+        ..Call::default()
+    };
+    let out = driver.run(x.temp.path(), call)?;
+    match out.exit().as_str() {
+        "2" if x.temp.path().join("w/root").exists() => {
+            Err("answers send with 2, and made a root for it".to_string())
+        }
+        exit => Ok(exit != "2"),
+    }
 }

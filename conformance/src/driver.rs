@@ -23,6 +23,10 @@ pub struct Driver {
     env: Vec<(String, String)>,
     /// Leaves `B.lock.guard` behind: a peer with guard. Found out by `probe`.
     pub guard: bool,
+    /// Has the verbs `send` and `reply`. Found out by `probe`.
+    pub sender: bool,
+    /// One of the project's own: a full peer, which has every verb.
+    pub bundled: bool,
     /// Cases it is known to fail, with the reason.
     pub xfail: BTreeMap<String, String>,
 }
@@ -65,6 +69,8 @@ impl Driver {
             words,
             env,
             guard: false,
+            sender: false,
+            bundled: false,
             xfail: BTreeMap::new(),
         })
     }
@@ -131,7 +137,9 @@ pub fn load_bundled(
                     return Err(format!("{}: {need} is missing", b.name));
                 }
             }
-            Driver::parse(&b.name, &fill(&b.command))
+            let mut driver = Driver::parse(&b.name, &fill(&b.command))?;
+            driver.bundled = true;
+            Ok(driver)
         })
         .collect())
 }

@@ -8,6 +8,7 @@ mod case;
 mod check;
 mod content;
 mod coverage;
+mod delivery;
 mod disk;
 mod driver;
 mod events;
@@ -64,15 +65,20 @@ fn run(args: &Args) -> Result<bool, String> {
         return Err(format!("--with {w}: no such driver here"));
     }
     drivers.retain_mut(|d| match check::probe(d) {
-        Ok(guard) => {
-            d.guard = guard;
-            true
-        }
+        Ok(()) => true,
         Err(why) => {
             report.fail(&d.name, "probe", &why, "every part");
             false
         }
     });
+    for d in drivers.iter().filter(|d| args.has(&d.name) && !d.sender) {
+        if d.bundled {
+            let why = "send is a usage error, and a full peer is a sender";
+            report.fail(&d.name, "probe", why, "every part");
+        } else {
+            report.skip(&format!("{}: no sender: nothing of send and reply", d.name));
+        }
+    }
     for d in &drivers {
         for name in d.xfail.keys().filter(|name| !is_known(name, &cases)) {
             let why = "no case or scenario of the xfail file has this name";
@@ -115,7 +121,9 @@ fn run(args: &Args) -> Result<bool, String> {
 fn is_known(name: &str, cases: &[Case]) -> bool {
     cases.iter().any(|c| c.name == name)
         || pairs::SCENARIOS.iter().any(|s| s.name == name)
+        || delivery::SCENARIOS.iter().any(|(known, ..)| *known == name)
         || sync::SCENARIOS.iter().any(|(known, ..)| *known == name)
+        || sync::OF_SENDERS.0 == name
         || events::SCENARIOS.iter().any(|(known, ..)| *known == name)
         || stall::all().iter().any(|s| s.name() == name)
         || signal::all().iter().any(|s| s.name() == name)
@@ -174,7 +182,10 @@ fn run_coverage(args: &Args, home: &Path, cases: &[Case], report: &Report) -> Re
     }
     cite(stall::TESTS, "stall");
     cite(signal::TESTS, "signal");
-    for (name, tests, _) in sync::SCENARIOS {
+    for (name, tests, _) in delivery::SCENARIOS {
+        cite(tests, name);
+    }
+    for (name, tests, _) in sync::SCENARIOS.into_iter().chain([sync::OF_SENDERS]) {
         cite(tests, name);
     }
     for (name, tests, _) in events::SCENARIOS {
@@ -215,7 +226,7 @@ fn run_cases(args: &Args, cases: &[Case], drivers: &[Driver], report: &Report) {
             continue;
         }
         for d in drivers.iter().filter(|d| args.has(&d.name)) {
-            if c.guard.is_none_or(|g| g == d.guard) {
+            if c.guard.is_none_or(|g| g == d.guard) && (d.sender || !c.sender) {
                 jobs.push(Box::new(move || {
                     report.case(d, &c.name, c.class, check::run_case(c, d));
                 }));
@@ -254,6 +265,14 @@ fn run_pairs(args: &Args, drivers: &[Driver], strace: bool, report: &Report) -> 
                     report.scenario(&[a, b], s.name, &again(s.name, a), result);
                 }));
             }
+            for (name, _, run) in delivery::SCENARIOS {
+                if a.sender && b.sender && args.wants(name) {
+                    jobs.push(Box::new(move || {
+                        let result = Arena::new().and_then(|x| run(&x, a, b));
+                        report.scenario(&[a, b], name, &again(name, a), result);
+                    }));
+                }
+            }
             // Each A meets all stalls over its Bs. A filter wants all it names.
             let n = if args.filter.is_empty() {
                 each
@@ -270,7 +289,8 @@ fn run_pairs(args: &Args, drivers: &[Driver], strace: bool, report: &Report) -> 
                 }
             }
         }
-        for (name, _, run) in sync::SCENARIOS {
+        let of_senders = a.sender.then_some(sync::OF_SENDERS);
+        for (name, _, run) in sync::SCENARIOS.into_iter().chain(of_senders) {
             if strace && args.has(&a.name) && args.wants(name) {
                 jobs.push(Box::new(move || {
                     let result = Arena::new().and_then(|x| run(&x, a));

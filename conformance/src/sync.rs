@@ -1,11 +1,11 @@
-//! What has to be on the disk is asked to be there: by `append --sync` before it
-//! acknowledges, by `take` before it unlinks what it has copied.
+//! What has to be on the disk is asked to be there: by `append --sync` and `send --sync`
+//! before they acknowledge, by `take` before it unlinks what it has copied.
 
 use std::ffi::OsString;
 use std::path::Path;
 
 use crate::arena::{Arena, Ledger};
-use crate::driver::Driver;
+use crate::driver::{Call, Driver};
 
 const CALLS: &str = "fsync,fdatasync,syncfs,sync,?unlink,unlinkat";
 
@@ -16,9 +16,13 @@ pub const SCENARIOS: [(&str, &[&str], Scenario); 2] = [
     ("sync/take", &["TAKE-8"], take),
 ];
 
+/// For those who send.
+pub const OF_SENDERS: (&str, &[&str], Scenario) =
+    ("sync/send", &["SENDV-3", "APP-6", "LEDGER-2"], send);
+
 /// B's data and, B being new, the entry of B in its directory.
 fn append(x: &Arena, d: &Driver) -> Result<(), String> {
-    let trace = Trace::of(x, d, "append", &["--sync", "hello"])?;
+    let trace = Trace::of(x, d, x.call("append", &["--sync", "hello"]))?;
     for path in [&x.b, directory(x)?] {
         if !trace.calls.iter().any(|call| syncs(call, path, path)) {
             return Err(format!(
@@ -34,7 +38,7 @@ fn append(x: &Arena, d: &Driver) -> Result<(), String> {
 fn take(x: &Arena, d: &Driver) -> Result<(), String> {
     let mut ledger = Ledger::default();
     ledger.fill(x, 3)?;
-    let trace = Trace::of(x, d, "take", &[])?;
+    let trace = Trace::of(x, d, x.call("take", &[]))?;
     let (claims, temporary) = (x.path(".claims"), x.path(".tmp."));
     let in_claims = format!("{}/", claims.display());
     let is_unlink = |call: &&String| call.contains("unlink") && call.contains(&in_claims);
@@ -54,6 +58,36 @@ fn take(x: &Arena, d: &Driver) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The entry, and before anything of the message; then the message, and the way to both.
+fn send(x: &Arena, d: &Driver) -> Result<(), String> {
+    let args = ["send", "bob", "--sync", "hello"].map(OsString::from);
+    let call = Call {
+        args: args.to_vec(),
+        ..Call::default()
+    };
+    let trace = Trace::of(x, d, call)?;
+    let above = directory(x)?;
+    let root = above.join("root");
+    let (received, mailboxes) = (root.join("received"), root.join("mailboxes"));
+    let entry = received.join("bob.jsonl");
+    let message = mailboxes.join("bob.jsonl");
+    for path in [&message, &mailboxes, &entry, &received, &root, above] {
+        if !trace.calls.iter().any(|call| syncs(call, path, path)) {
+            let path = path.display();
+            return Err(format!("{path} was not synced before it was acknowledged"));
+        }
+    }
+    let first = trace.calls.iter().position(|c| syncs(c, &entry, &entry));
+    let last = trace
+        .calls
+        .iter()
+        .rposition(|c| syncs(c, &message, &message));
+    match first < last {
+        true => Ok(()),
+        false => Err("the entry was not synced before the message was".to_string()),
+    }
 }
 
 fn directory(x: &Arena) -> Result<&Path, String> {
@@ -83,9 +117,8 @@ struct Trace {
 }
 
 impl Trace {
-    fn of(x: &Arena, d: &Driver, verb: &str, more: &[&str]) -> Result<Trace, String> {
+    fn of(x: &Arena, d: &Driver, mut call: Call) -> Result<Trace, String> {
         let log = x.temp.path().join("trace");
-        let mut call = x.call(verb, more);
         call.prefix = ["strace", "-f", "-y", "-e"].map(OsString::from).to_vec();
         call.prefix.push(format!("trace={CALLS}").into());
         call.prefix.extend(["-o".into(), log.clone().into()]);
