@@ -16,6 +16,9 @@ use crate::mailbox::{Append, Bounded, Mailbox, Match, Peek};
 use crate::root::Root;
 use crate::sys::{clock, fs};
 
+/// Size up to which a ledger is counted for every message, in bytes.
+const SMALL: u64 = 64 << 10;
+
 /// The ledger of one name.
 pub(crate) struct Ledger {
     records: Mailbox,
@@ -96,14 +99,14 @@ impl Ledger {
         Ok(pruned)
     }
 
-    /// Whether it is time to count: that is done whenever the ledger has grown by about a
-    /// sixteenth, so that it costs the same for each message however long the ledger is.
+    /// Whether it is time to count: a ledger that is not small is counted when it has grown by
+    /// about a sixteenth, so that it costs the same for each message however long it is.
     fn may_be_long(&self, entered: u64) -> Result<bool> {
         let failed = |e| Error::io("look at", self.records.path(), e);
         let meta = fs::lstat(self.records.path()).map_err(failed)?;
         let size = meta.map_or(0, |meta| meta.len());
-        let step = (size / 16).next_power_of_two().max(512);
-        Ok(size / step != size.saturating_sub(entered) / step)
+        let step = (size / 16).next_power_of_two();
+        Ok(size < SMALL || size / step != size.saturating_sub(entered) / step)
     }
 
     /// LEDGER-7.
