@@ -127,7 +127,7 @@ fn entered_before_seen(case: Case, scene: &Scene, end: &End) -> Result<(), Strin
     let mut files = vec![scene.files.records.clone()];
     let claims = scene.files.claim_names();
     files.extend(claims.iter().map(|name| scene.files.claims.join(name)));
-    let texts = files.iter().map(|file| fs::read_to_string(file));
+    let texts = files.iter().map(fs::read_to_string);
     let texts: Vec<String> = texts.flatten().collect();
     for body in bodies {
         let is_seen = texts.iter().any(|text| text.contains(body));
