@@ -33,7 +33,7 @@ __mbox_run() {
     command "$@" 2>&1
   )
 }
-__mbox_add_file() { __mbox_err=$(trap '' INT TERM HUP; command dd bs=16777216 2>&1 <$2 >>$1); }
+__mbox_add_file() { __mbox_err=$(umask 077; trap '' INT TERM HUP; command dd bs=16777216 2>&1 <$2 >>$1); }
 
 # A builtin does not tell its errno: what is there now decides, and the tool
 # is asked for the words of any other failure.

@@ -161,6 +161,9 @@ mbox_append "$B" 'tab	"q" \ é
 two' >/dev/null
 is 'an argument of the function' "$(mbox_drain "$B" --format=body)" 'tab	"q" \ é
 two'
+rm -f b
+is 'files are private, whatever the umask' "$(umask 022; mbox_append ./b "$long" >/dev/null; mbox_append ./c short >/dev/null; ls -l b c | cut -c1-10 | tr '\n' ' ')" '-rw------- -rw------- '
+rm -f b c
 script append "$B" 'x
 
 ' >/dev/null
