@@ -949,10 +949,10 @@ __mbox_hold() {
   __mbox_text=${__mbox_text%"$__mbox_nl"*} __mbox_text=${__mbox_text%"$__mbox_nl"}
 }
 # Makes of it what can go out in one write(2): up to the smallest buffer of a
-# printf in __mbox_text, anything longer in the file __mbox_tmp.
+# printf in __mbox_text, anything longer in the file __mbox_tmp, with
+# __mbox_text empty.
 __mbox_ready() {
   [ "${#__mbox_text}" -gt 1000 ] || [ -n "${YASH_VERSION-}" ] || return 0
-  __mbox_arm   # stdin is read; from here on there is something to remove
   __mbox_temporary || return
   if [ -n "${YASH_VERSION-}" ]; then
     # read again: a pipe does not tell that one of its commands was killed
@@ -967,16 +967,14 @@ __mbox_ready() {
   __mbox_text=
 }
 
-# Format (APP-1): the text to write is in __mbox_text, or, when that is empty,
-# in the file __mbox_tmp.
+# Format (APP-1): the text to write, checked, is in __mbox_text.
 __mbox_format() {
-  __mbox_text= __mbox_tmp=
+  __mbox_text=
   if [ -n "$__mbox_o_raw" ]; then
     __mbox_nonce || return
     __mbox_hold __mbox_check_raw
     case $__mbox_got in
-      100) return 0 ;;                                                # blank lines only
-      101) __mbox_ready; return ;;
+      10[01]) return 0 ;;
       98) return 65 ;;
     esac
     __mbox_fail 74 "cannot read stdin; nothing was appended"
@@ -1002,7 +1000,7 @@ __mbox_format() {
   __mbox_nonce || return
   __mbox_hold __mbox_encode
   case $__mbox_got in
-    100) __mbox_ready ;;
+    100) ;;
     101) __mbox_fail 65 "the body is over $__mbox_max bytes; nothing was appended to $__mbox_B: send less, or raise MBOX_MAX_BODY" ;;
     102) __mbox_fail 65 "the body has a NUL byte or is not valid UTF-8; nothing was appended to $__mbox_B: encode it first" ;; # MSG-4
     103) __mbox_fail 65 "the record would be over 1048576 bytes; nothing was appended to $__mbox_B: send less" ;;
@@ -1067,34 +1065,11 @@ __mbox_sync_all_the_way() {
   __mbox_sync "$@"
 }
 
-__mbox_verb_append() {
-  __mbox_locate "$__mbox_box" && __mbox_root_safe && __mbox_lock_safe || return
-  __mbox_root_before=1
-  [ -z "$__mbox_root" ] || [ -d "$__mbox_root" ] || __mbox_root_before=
-  __mbox_root_make && __mbox_format || {
-    __mbox_rc=$?
-    __mbox_cleanup
-    # ROOT-3: bad data was nothing to do
-    if [ -z "$__mbox_root_before" ]; then
-      __mbox_rmdir "$__mbox_root/mailboxes"
-      __mbox_rmdir "$__mbox_root"
-    fi
-    return "$__mbox_rc"
-  }
-  __mbox_arm
-  # --raw with nothing but blank lines
-  if [ -n "$__mbox_o_raw" ] && [ -z "$__mbox_text$__mbox_tmp" ]; then
-    __mbox_cleanup
-    return 0
-  fi
-  __mbox_deadline
+# Appends what is ready to B, until it is acknowledged (APP-7) or has failed.
+__mbox_append() {
   __mbox_cut=0
   while :; do
-    __mbox_acquire || {
-      __mbox_rc=$?
-      __mbox_cleanup
-      return "$__mbox_rc"
-    }
+    __mbox_acquire || return
     if __mbox_write; then
       # APP-7, APP-8: lost or cut means the whole append again, with the same record
       if __mbox_stands; then
@@ -1104,27 +1079,37 @@ __mbox_verb_append() {
       __mbox_release
       __mbox_cut=$((__mbox_cut + 1))
       if [ "$__mbox_cut" -gt 8 ]; then
-        __mbox_cleanup
         __mbox_fail 74 "cannot find the record in $__mbox_B after writing it; see who else writes there, and that tail and cmp work"
         return
       fi
     else
       __mbox_rc=$?
       __mbox_release
-      __mbox_cleanup
       return "$__mbox_rc"
     fi
   done
-  __mbox_rc=0
-  if [ -z "$__mbox_o_raw" ]; then
-    __mbox_answer "$__mbox_message" || __mbox_rc=$?
-  else
-    __mbox_pipe __mbox_feed_record "$__mbox_awk_utf8$__mbox_awk_records" -v mode=ids ||
-      [ -z "$__mbox_err" ] || __mbox_say "cannot write to stdout: $__mbox_err"
-    [ "$__mbox_wrote:${__mbox_got%?}" = 0:10 ] || __mbox_rc=74
-  fi
+  return 0
+}
+
+__mbox_verb_append() {
+  __mbox_locate "$__mbox_box" && __mbox_root_safe && __mbox_lock_safe && __mbox_format || return
+  # --raw with nothing but blank lines
+  [ -n "$__mbox_text" ] || return 0
+  # stdin is read; from here on there is something to remove
+  __mbox_arm
+  __mbox_root_make && __mbox_ready && __mbox_deadline && __mbox_append && __mbox_append_answer
+  __mbox_rc=$?
   __mbox_cleanup
   return "$__mbox_rc"
+}
+__mbox_append_answer() {
+  if [ -z "$__mbox_o_raw" ]; then
+    __mbox_answer "$__mbox_message"
+    return
+  fi
+  __mbox_pipe __mbox_feed_record "$__mbox_awk_utf8$__mbox_awk_records" -v mode=ids ||
+    [ -z "$__mbox_err" ] || __mbox_say "cannot write to stdout: $__mbox_err"
+  [ "$__mbox_wrote:${__mbox_got%?}" = 0:10 ] || return 74
 }
 __mbox_cleanup() {
   [ -z "$__mbox_tmp" ] || __mbox_unlink "$__mbox_tmp"
