@@ -1742,17 +1742,14 @@ __mbox_over() {
 # A bounded drain whose records go nowhere. Counted first without the lock, then
 # again by __mbox_split, because another may have pruned.
 __mbox_prune() {
-  __mbox_pruned=0 __mbox_picking=older
+  __mbox_picking=older
   __mbox_nonce && __mbox_files_safe "$__mbox_B.damaged" "$__mbox_B.pruned" && __mbox_claims_safe &&
-    __mbox_excess __mbox_feed_look || return
-  if [ "$__mbox_o_max" -gt 0 ]; then
-    __mbox_mine= __mbox_set=0 __mbox_told=
-    __mbox_hint='a later send prunes it'
-    __mbox_deadline 1
-    __mbox_take_out && [ -n "$__mbox_chosen" ] && [ -z "$__mbox_signal" ] && __mbox_prune_chosen
-    __mbox_give_up
-  fi
-  __mbox_pruned_said
+    __mbox_excess __mbox_feed_look && [ "$__mbox_o_max" -gt 0 ] || return
+  __mbox_mine= __mbox_set=0 __mbox_told=
+  __mbox_hint='a later send prunes it'
+  __mbox_deadline 1
+  __mbox_take_out && [ -n "$__mbox_chosen" ] && [ -z "$__mbox_signal" ] && __mbox_prune_chosen
+  __mbox_give_up
 }
 __mbox_prune_chosen() {
   __mbox_now                                                          # LEDGER-7
@@ -1763,22 +1760,14 @@ __mbox_prune_chosen() {
   __mbox_unlink_mine || return
   # not empty: fine
   __mbox_rmdir "$__mbox_C"
-  __mbox_pruned=$__mbox_o_max
-}
-__mbox_pruned_said() { # SENDV-3
-  [ -z "$__mbox_o_verbose" ] || __mbox_say "$__mbox_pruned entries were pruned from $__mbox_B"
+  [ -z "$__mbox_o_verbose" ] || __mbox_say "old entries pruned from the ledger $__mbox_B: $__mbox_o_max" # SENDV-3
 }
 # Lines are counted at each message; more is done when they are too many, or
 # somebody left claims.
 __mbox_keep_short() {
   __mbox_locate "$__mbox_to" received
   __mbox_x=$({ command wc -l <"$__mbox_B"; } 2>/dev/null)
-  if [ -d "$__mbox_C" ] || __mbox_over "$__mbox_x"; then
-    __mbox_apart __mbox_prune
-  else
-    __mbox_pruned=0
-    __mbox_pruned_said
-  fi
+  if [ -d "$__mbox_C" ] || __mbox_over "$__mbox_x"; then __mbox_apart __mbox_prune; fi
 }
 
 __mbox_verb_send() {

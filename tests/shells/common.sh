@@ -123,7 +123,7 @@ is 'send and reply too' "$($MBOX_SHELL -c '. "$T/hostile"
   mbox_send bob more --id "$id" >/dev/null
   mbox_send bob more --verbose >/dev/null
   mbox_drain --root "$T/w/r" bob alice --format=body
-' 2>&1 | tr '\n' '|')" "mbox: 1 entries were pruned from $T/w/r/received/bob.jsonl|hello *|more|a\"b|"
+' 2>&1 | tr '\n' '|')" "mbox: old entries pruned from the ledger $T/w/r/received/bob.jsonl: 1|hello *|more|a\"b|"
 
 # --- mbox_has (SH-3) and the overlay, by strace
 
@@ -419,7 +419,7 @@ is 'an eighth too many may stay' "$(wc -l <$L | tr -d ' '; ls r/received)" '11
 bob.jsonl'
 printf '{"torn' >$L.pruned
 like 'then the newest stay' "$(script send bob 12 --verbose 2>&1; cat $L.pruned)" "????????????????
-mbox: 2 entries were pruned from $T/w/$L
+mbox: old entries pruned from the ledger $T/w/$L: 2
 {\"torn
 {\"at\":*,\"pruned\":2}"
 is 'byte for byte' "$(tail -n 10 $M | cmp - $L; files_of r/received)" './bob.jsonl ./bob.jsonl.pruned '
@@ -443,8 +443,7 @@ esac
 PATH=${PATH#*:} exec mkdir "$@"
 E
 chmod +x "$T/other/mkdir"
-is 'and no more, when another prunes at the same moment' "$(PATH=$T/other:$PATH; script send bob last --verbose 2>&1 >/dev/null; wc -l <$L | tr -d ' '; files_of r/received)" "mbox: 0 entries were pruned from $T/w/$L
-10
+is 'and no more, when another prunes at the same moment' "$(PATH=$T/other:$PATH; script send bob last --verbose 2>&1 >/dev/null; wc -l <$L | tr -d ' '; files_of r/received)" "10
 ./bob.jsonl "
 for bad in x 0 -1 1.5; do
   MBOX_LEDGER_MAX=$bad
