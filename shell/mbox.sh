@@ -7,12 +7,13 @@
 # mbox.sh - mailboxes made of plain files, in POSIX sh.
 #
 # Source it for the functions mbox_append, mbox_drain, mbox_peek, mbox_take,
-# mbox_has, mbox_acquire and mbox_release, or run it:
+# mbox_has, mbox_send, mbox_reply, mbox_acquire and mbox_release, or run it:
 #
 #     sh mbox.sh append inbox hello
 #
 # It is a peer without guard (M) of spec/protocol.md; the IDs in the comments
-# (ACQ-4, DRAIN-2 ...) are those of that page and of spec/interface.md.
+# (ACQ-4, DRAIN-2 ...) are those of that page, of spec/interface.md and of
+# spec/delivery.md.
 #
 # How it is laid out: settings and awk programs, primitives (all that touches
 # the system and that mbox.zsh replaces), names, lock, claims, the verbs, the
@@ -154,7 +155,7 @@ function outside(s,  n, i, c) {   # a piece between strings, 256 bytes at a time
   return 1
 }
 function parse(s,  n, i, t, pos, start, instr, key, pieces) {
-  delete at["id"]; delete at["body"]; delete at["reply_to"]; delete at["from_session_id"]
+  delete at["id"]; delete at["body"]; delete at["reply_to"]; delete at["from_session_id"]; delete at["request_id"]
   if (!utf8(s)) return 0
   n = split(s, piece, "\"")
   depth = 0; want = "o"; pos = 1
@@ -174,7 +175,7 @@ function parse(s,  n, i, t, pos, start, instr, key, pieces) {
           if (want == "k" || want == "K") {
             key = pieces == 1 && length(t) < 200 ? unescape(t) : ""
             if (key in at) delete at[key]
-          } else if (key == "id" || key == "body" || key == "reply_to" || key == "from_session_id") {
+          } else if (key == "id" || key == "body" || key == "reply_to" || key == "from_session_id" || key == "request_id") {
             at[key] = start; len[key] = pos + length(t) - start
           }
         }
@@ -245,6 +246,11 @@ function member(s, k) { return substr(s, at[k], len[k]) }
 function matches(s, k, e) {
   return !(e in ENVIRON) || ((k in at) && unescape(member(s, k)) "" == ENVIRON[e] "")
 }
+function named(s, k,  v) {   # the member k, when it is written as NAME-2 says
+  if (!(k in at)) return ""
+  v = unescape(member(s, k))
+  return v ~ /[^A-Za-z0-9._@+-]/ || v ~ /^[.-]/ || length(v) > 128 ? "" : v
+}
 function dropped(s,  k) {   # DRAIN-7
   if (!("id" in at)) return 0
   k = unescape(member(s, "id"))
@@ -287,8 +293,10 @@ BEGIN {
 }
 $0 == nonce { whole = 1; next }
 index($0, nonce " birth ") == 1 { birth = substr($0, length(nonce) + 8); next }
-$0 == nonce " again" { kept = 0; split("", seen); split("", ring); handed = 0; next }
+$0 == nonce " again" { kept = some = 0; split("", seen); split("", ring); handed = 0; next }
 /^[ \t\r]*$/ { next }
+# found already, or not in this line however it is escaped
+mode == "find" && (some || !index($0, seek) && !index($0, "\\u")) { next }
 mode == "raw" {
   if (length($0) + 1 > 1048576) refuse("is longer than 1048576 bytes")
   if (!parse($0)) refuse("is not one JSON object in UTF-8")
@@ -311,6 +319,13 @@ mode == "peek" {
 }
 mode == "ids" { if ("id" in at) print unescape(member($0, "id")) "\n"; next }
 mode == "damaged" { next }
+mode == "count" { if (!dropped($0)) count++; next }
+mode == "find" {
+  if (("id" in at) && unescape(member($0, "id")) "" == seek "") {
+    some = 1; found = named($0, "from_session_id") " " named($0, "request_id")
+  }
+  next
+}
 {
   k = choose($0)
   if (k == 1) { some = 1; if (mode == "birth") { if (!birthsaid++) print birth } }
@@ -323,6 +338,8 @@ END {
   if (mode == "peek")
     for (k = 1; k <= kept && (!max || k <= max); k++) { if (format != "jsonl") parse(keep[k]); emit(keep[k]) }
   if (mode == "look" && !count && needs) print needs
+  if (mode == "count") print count + 0
+  if (mode == "find" && some) print found "\n"
   exit 100 + some + 2 * broken
 }
 '
@@ -595,8 +612,10 @@ __mbox_answer() {
 
 # ---------------------------------------------------------- addresses, places
 
-# MAILBOX -> __mbox_B and the paths beside it. Builtins only: mbox_has too.
+# MAILBOX -> __mbox_B and the paths beside it; with `received` behind it, those
+# of the ledger of that name. Builtins only: mbox_has too.
 __mbox_locate() {
+  __mbox_place=${2-mailboxes}
   case $1 in
     */*)                                                          # NAME-1
       __mbox_root=
@@ -626,7 +645,7 @@ __mbox_locate() {
           *) break ;;
         esac
       done
-      __mbox_B=$__mbox_root/mailboxes/$1.jsonl                        # ROOT-2
+      __mbox_B=$__mbox_root/$__mbox_place/$1.jsonl                    # ROOT-2
       ;;
   esac
   case $__mbox_B in -*) __mbox_B=./$__mbox_B ;; esac
@@ -651,10 +670,10 @@ __mbox_searchable() {
     __mbox_fail 77 "cannot look for $__mbox_B: no permission to search $__mbox_x; see who owns it"
 }
 
-# ROOT-4, as far as builtins see.
+# ROOT-4, PLACE-1, as far as builtins see.
 __mbox_root_owned() {
   [ -n "$__mbox_root" ] || return 0
-  for __mbox_x in "$__mbox_root" "$__mbox_root/mailboxes"; do
+  for __mbox_x in "$__mbox_root" "$__mbox_root/$__mbox_place"; do
     if [ -h "$__mbox_x" ]; then
       __mbox_fail 77 "refused: $__mbox_x is a symbolic link; give the directory itself as the root"
       return
@@ -673,16 +692,16 @@ __mbox_root_owned() {
 __mbox_root_safe() {
   __mbox_root_owned || return
   [ -n "$__mbox_root" ] && [ -d "$__mbox_root" ] || return 0
-  if __mbox_others_write "$__mbox_root" "$__mbox_root/mailboxes"; then
-    __mbox_fail 77 "refused: $__mbox_root or mailboxes in it is writable by others; chmod o-w it"
+  if __mbox_others_write "$__mbox_root" "$__mbox_root/$__mbox_place"; then
+    __mbox_fail 77 "refused: $__mbox_root or $__mbox_place in it is writable by others; chmod o-w it"
   fi
 }
 
 # ROOT-3: only for verbs that write.
 __mbox_root_make() {
-  [ -n "$__mbox_root" ] && ! [ -d "$__mbox_root/mailboxes" ] || return 0
-  __mbox_mkdirs "$__mbox_root/mailboxes" && return 0
-  __mbox_code || __mbox_fail $? "cannot make $__mbox_root/mailboxes: $__mbox_err; check the path or give another --root"
+  [ -n "$__mbox_root" ] && ! [ -d "$__mbox_root/$__mbox_place" ] || return 0
+  __mbox_mkdirs "$__mbox_root/$__mbox_place" && return 0
+  __mbox_code || __mbox_fail $? "cannot make $__mbox_root/$__mbox_place: $__mbox_err; check the path or give another --root"
 }
 
 # FILE-2, FILE-3. Asked before anything is opened, so nothing can hang. Each
@@ -732,10 +751,13 @@ __mbox_read_owner() {
   [ -n "$__mbox_obs" ] || [ -e "$__mbox_O" ]
 }
 
+# --wait from now; with a number, not longer than so many seconds.
 __mbox_deadline() {
   __mbox_now
-  __mbox_x=1${__mbox_o_wait_ms:-000} __mbox_x=$((__mbox_x - 1000 + 1$__mbox_ms))
-  __mbox_end_s=$((__mbox_s + __mbox_o_wait_s)) __mbox_end_ms=$((__mbox_x - 1000))
+  __mbox_x=$__mbox_o_wait_s __mbox_y=1${__mbox_o_wait_ms:-000}
+  [ $# -eq 0 ] || [ "$__mbox_x" -lt "$1" ] || __mbox_x=$1 __mbox_y=1000
+  __mbox_end_s=$((__mbox_s + __mbox_x)) __mbox_x=$((__mbox_y - 1000 + 1$__mbox_ms))
+  __mbox_end_ms=$((__mbox_x - 1000))
   [ "$__mbox_end_ms" -lt 1000 ] || __mbox_end_s=$((__mbox_end_s + 1)) __mbox_end_ms=$((__mbox_end_ms - 1000))
 }
 __mbox_late() {
@@ -871,7 +893,7 @@ __mbox_busy() {
       *) __mbox_x=" for $((__mbox_s - __mbox_mtime)) s" ;;
     esac
   fi
-  __mbox_say "$__mbox_B is locked by $__mbox_who$__mbox_x; try again, or wait longer with --wait SECS"
+  __mbox_say "$__mbox_B is locked by $__mbox_who$__mbox_x; $__mbox_hint"
 }
 
 # Release. 0: the lock was held until now (REL-2); 1: lost, nothing touched.
@@ -949,10 +971,10 @@ __mbox_hold() {
   __mbox_text=${__mbox_text%"$__mbox_nl"*} __mbox_text=${__mbox_text%"$__mbox_nl"}
 }
 # Makes of it what can go out in one write(2): up to the smallest buffer of a
-# printf in __mbox_text, anything longer in the file __mbox_tmp.
+# printf in __mbox_text, anything longer in the file __mbox_tmp, with
+# __mbox_text empty.
 __mbox_ready() {
   [ "${#__mbox_text}" -gt 1000 ] || [ -n "${YASH_VERSION-}" ] || return 0
-  __mbox_arm   # stdin is read; from here on there is something to remove
   __mbox_temporary || return
   if [ -n "${YASH_VERSION-}" ]; then
     # read again: a pipe does not tell that one of its commands was killed
@@ -967,16 +989,14 @@ __mbox_ready() {
   __mbox_text=
 }
 
-# Format (APP-1): the text to write is in __mbox_text, or, when that is empty,
-# in the file __mbox_tmp.
+# Format (APP-1): the text to write, checked, is in __mbox_text.
 __mbox_format() {
-  __mbox_text= __mbox_tmp=
+  __mbox_text=
   if [ -n "$__mbox_o_raw" ]; then
     __mbox_nonce || return
     __mbox_hold __mbox_check_raw
     case $__mbox_got in
-      100) return 0 ;;                                                # blank lines only
-      101) __mbox_ready; return ;;
+      10[01]) return 0 ;;
       98) return 65 ;;
     esac
     __mbox_fail 74 "cannot read stdin; nothing was appended"
@@ -1002,7 +1022,7 @@ __mbox_format() {
   __mbox_nonce || return
   __mbox_hold __mbox_encode
   case $__mbox_got in
-    100) __mbox_ready ;;
+    100) ;;
     101) __mbox_fail 65 "the body is over $__mbox_max bytes; nothing was appended to $__mbox_B: send less, or raise MBOX_MAX_BODY" ;;
     102) __mbox_fail 65 "the body has a NUL byte or is not valid UTF-8; nothing was appended to $__mbox_B: encode it first" ;; # MSG-4
     103) __mbox_fail 65 "the record would be over 1048576 bytes; nothing was appended to $__mbox_B: send less" ;;
@@ -1067,34 +1087,15 @@ __mbox_sync_all_the_way() {
   __mbox_sync "$@"
 }
 
-__mbox_verb_append() {
-  __mbox_locate "$__mbox_box" && __mbox_root_safe && __mbox_lock_safe || return
-  __mbox_root_before=1
-  [ -z "$__mbox_root" ] || [ -d "$__mbox_root" ] || __mbox_root_before=
-  __mbox_root_make && __mbox_format || {
-    __mbox_rc=$?
-    __mbox_cleanup
-    # ROOT-3: bad data was nothing to do
-    if [ -z "$__mbox_root_before" ]; then
-      __mbox_rmdir "$__mbox_root/mailboxes"
-      __mbox_rmdir "$__mbox_root"
-    fi
-    return "$__mbox_rc"
-  }
-  __mbox_arm
-  # --raw with nothing but blank lines
-  if [ -n "$__mbox_o_raw" ] && [ -z "$__mbox_text$__mbox_tmp" ]; then
-    __mbox_cleanup
-    return 0
-  fi
-  __mbox_deadline
+# Appends what is ready to B, until it is acknowledged (APP-7) or has failed.
+__mbox_append() {
   __mbox_cut=0
   while :; do
-    __mbox_acquire || {
-      __mbox_rc=$?
-      __mbox_cleanup
+    __mbox_acquire || return
+    if [ -n "$__mbox_unless" ] && ! __mbox_lacks "$__mbox_unless"; then # LEDGER-4
+      __mbox_release
       return "$__mbox_rc"
-    }
+    fi
     if __mbox_write; then
       # APP-7, APP-8: lost or cut means the whole append again, with the same record
       if __mbox_stands; then
@@ -1104,27 +1105,37 @@ __mbox_verb_append() {
       __mbox_release
       __mbox_cut=$((__mbox_cut + 1))
       if [ "$__mbox_cut" -gt 8 ]; then
-        __mbox_cleanup
         __mbox_fail 74 "cannot find the record in $__mbox_B after writing it; see who else writes there, and that tail and cmp work"
         return
       fi
     else
       __mbox_rc=$?
       __mbox_release
-      __mbox_cleanup
       return "$__mbox_rc"
     fi
   done
-  __mbox_rc=0
-  if [ -z "$__mbox_o_raw" ]; then
-    __mbox_answer "$__mbox_message" || __mbox_rc=$?
-  else
-    __mbox_pipe __mbox_feed_record "$__mbox_awk_utf8$__mbox_awk_records" -v mode=ids ||
-      [ -z "$__mbox_err" ] || __mbox_say "cannot write to stdout: $__mbox_err"
-    [ "$__mbox_wrote:${__mbox_got%?}" = 0:10 ] || __mbox_rc=74
-  fi
+  return 0
+}
+
+__mbox_verb_append() {
+  __mbox_locate "$__mbox_box" && __mbox_root_safe && __mbox_lock_safe && __mbox_format || return
+  # --raw with nothing but blank lines
+  [ -n "$__mbox_text" ] || return 0
+  # stdin is read; from here on there is something to remove
+  __mbox_arm
+  __mbox_root_make && __mbox_ready && __mbox_deadline && __mbox_append && __mbox_append_answer
+  __mbox_rc=$?
   __mbox_cleanup
   return "$__mbox_rc"
+}
+__mbox_append_answer() {
+  if [ -z "$__mbox_o_raw" ]; then
+    __mbox_answer "$__mbox_message"
+    return
+  fi
+  __mbox_pipe __mbox_feed_record "$__mbox_awk_utf8$__mbox_awk_records" -v mode=ids ||
+    [ -z "$__mbox_err" ] || __mbox_say "cannot write to stdout: $__mbox_err"
+  [ "$__mbox_wrote:${__mbox_got%?}" = 0:10 ] || return 74
 }
 __mbox_cleanup() {
   [ -z "$__mbox_tmp" ] || __mbox_unlink "$__mbox_tmp"
@@ -1453,6 +1464,17 @@ __mbox_take() {
       fi
       ;;
   esac
+  __mbox_take_out || return
+  if [ -z "$__mbox_chosen" ]; then
+    [ "$__mbox_picking" = many ] || return 1
+    return 0
+  fi
+  [ -z "$__mbox_signal" ] || return 75
+  __mbox_deliver
+}
+
+# Acquire to Release: what is chosen is a claim of ours then, __mbox_chosen.
+__mbox_take_out() {
   while :; do
     __mbox_acquire || return
     __mbox_gather || {
@@ -1467,17 +1489,10 @@ __mbox_take() {
     __mbox_cleanup_split
     __mbox_release
     case $__mbox_rc in
-      0) break ;;
       3) continue ;;
       *) return "$__mbox_rc" ;;
     esac
   done
-  if [ -z "$__mbox_chosen" ]; then
-    [ "$__mbox_picking" = many ] || return 1
-    return 0
-  fi
-  [ -z "$__mbox_signal" ] || return 75
-  __mbox_deliver
 }
 
 __mbox_feed_copy() {
@@ -1511,6 +1526,7 @@ __mbox_split() {
     return
   }
   __mbox_source=$__mbox_copy
+  if [ "$__mbox_picking" = older ]; then __mbox_excess __mbox_feed_file || return; fi
   __mbox_temporary || return
   __mbox_pick=$__mbox_tmp
   __mbox_temporary || return
@@ -1666,6 +1682,131 @@ __mbox_has() {
   __mbox_mail
 }
 
+# ----------------------------------------------------------------- send, reply
+
+# The entry of the ledger (LEDGER-1, LEDGER-2), a line of another record file.
+# Not had: said, and the message goes all the same (LEDGER-3).
+__mbox_entry() {
+  __mbox_hint='it is not waited for' __mbox_unless=$__mbox_o_id
+  __mbox_locate "$__mbox_to" received && __mbox_root_safe && __mbox_lock_safe &&
+    __mbox_root_make && __mbox_deadline 1 && __mbox_append
+  __mbox_rc=$?
+  __mbox_hint=$__mbox_hint_wait __mbox_unless=
+  [ "$__mbox_rc" -eq 0 ] || [ -n "$__mbox_signal" ] ||
+    __mbox_say "the message $__mbox_message has no entry in $__mbox_B and cannot be answered by its id; answer it with send"
+  return "$__mbox_rc"
+}
+# LEDGER-4, under the lock. Not lacking: __mbox_rc is 0, or why it is not known.
+__mbox_lacks() {
+  __mbox_claims_safe && __mbox_find "$1"
+  __mbox_rc=$?
+  [ "$__mbox_rc" -ne 1 ] || return 0
+  # whoever wrote it may not have had it synced
+  [ "$__mbox_rc" -ne 0 ] || [ -z "$__mbox_o_sync" ] || __mbox_run sync || {
+    __mbox_fail 74 "cannot sync $__mbox_B: $__mbox_err; the entry may not survive a power cut"
+    __mbox_rc=$?
+  }
+  return 1
+}
+# LEDGER-5: the sender and the request of the first entry with the id $1, those
+# that are names, in __mbox_found, a space between. 1: there is none.
+__mbox_find() {
+  __mbox_mail || return 1
+  __mbox_nonce || return
+  __mbox_found=$(
+    __mbox_pipe __mbox_feed_peek "$__mbox_awk_utf8$__mbox_awk_records" -v mode=find -v seek="$1" || __mbox_got=1
+    __mbox_put "$__mbox_got"
+  )
+  __mbox_got=${__mbox_found##*"$__mbox_nl"}
+  __mbox_found=${__mbox_found%"$__mbox_nl"*}
+  case $__mbox_got in
+    101|103) return 0 ;;
+    100|102) return 1 ;;
+  esac
+  __mbox_unreadable
+}
+
+# LEDGER-6: how many entries of what FEED feeds are too many: __mbox_o_max, -1
+# for none, which chooses none.
+__mbox_excess() {
+  __mbox_x=$(__mbox_pick "$1" count) || {
+    __mbox_fail 74 "cannot count the entries of $__mbox_B; nothing was pruned"
+    return
+  }
+  __mbox_over "$__mbox_x" || __mbox_o_max=-1
+}
+__mbox_over() {
+  __mbox_o_max=$(($1 - __mbox_ledger_max))
+  [ $((__mbox_o_max * 8)) -gt "$__mbox_ledger_max" ]
+}
+# A bounded drain whose records go nowhere. Counted first without the lock, then
+# again by __mbox_split, because another may have pruned.
+__mbox_prune() {
+  __mbox_picking=older
+  __mbox_nonce && __mbox_files_safe "$__mbox_B.damaged" "$__mbox_B.pruned" && __mbox_claims_safe &&
+    __mbox_excess __mbox_feed_look && [ "$__mbox_o_max" -gt 0 ] || return
+  __mbox_mine= __mbox_set=0 __mbox_told=
+  __mbox_hint='a later send prunes it'
+  __mbox_deadline 1
+  __mbox_take_out && [ -n "$__mbox_chosen" ] && [ -z "$__mbox_signal" ] && __mbox_prune_chosen
+  __mbox_give_up
+}
+__mbox_prune_chosen() {
+  __mbox_now                                                          # LEDGER-7
+  __mbox_add "$__mbox_B.pruned" "$__mbox_nl{\"at\":$__mbox_s,\"pruned\":$__mbox_o_max}" || {
+    __mbox_fail 74 "cannot write $__mbox_B.pruned; see its permissions, and whether the disk is full: nothing was pruned"
+    return
+  }
+  __mbox_unlink_mine || return
+  # not empty: fine
+  __mbox_rmdir "$__mbox_C"
+  [ -z "$__mbox_o_verbose" ] || __mbox_say "old entries pruned from the ledger $__mbox_B: $__mbox_o_max" # SENDV-3
+}
+# Lines are counted at each message; more is done when they are too many, or
+# somebody left claims.
+__mbox_keep_short() {
+  __mbox_locate "$__mbox_to" received
+  __mbox_x=$({ command wc -l <"$__mbox_B"; } 2>/dev/null)
+  if [ -d "$__mbox_C" ] || __mbox_over "$__mbox_x"; then __mbox_apart __mbox_prune; fi
+}
+
+__mbox_verb_send() {
+  if [ "$__mbox_o_from" = "$__mbox_to" ] && [ -z "$__mbox_o_to_self" ]; then # SENDV-2
+    __mbox_fail 65 "$__mbox_to is the sender itself; nothing was sent: give another name, or send --to-self if it is meant"
+    return
+  fi
+  __mbox_locate "$__mbox_to" && __mbox_root_safe && __mbox_lock_safe && __mbox_format || return
+  __mbox_arm
+  __mbox_entered=
+  __mbox_root_make && __mbox_ready && {
+    __mbox_entry && __mbox_entered=1
+    __mbox_locate "$__mbox_to" && __mbox_deadline && __mbox_append && __mbox_answer "$__mbox_message"
+  }
+  __mbox_sent=$?
+  __mbox_cleanup
+  # what comes of it changes nothing for the message
+  [ -z "$__mbox_entered" ] || [ -n "$__mbox_signal" ] || __mbox_keep_short
+  return "$__mbox_sent"
+}
+
+# REPLYV-1, REPLYV-2
+__mbox_verb_reply() {
+  __mbox_locate "$__mbox_o_from" received && __mbox_searchable && __mbox_root_safe &&
+    __mbox_files_safe "$__mbox_B" && __mbox_claims_safe || return
+  __mbox_find "$__mbox_o_source" || {
+    __mbox_rc=$?
+    [ "$__mbox_rc" -ne 1 ] ||
+      __mbox_say "$__mbox_o_from was sent no message $__mbox_o_source, says $__mbox_B; see the id, and that --from or MBOX_NAME is who it was sent to"
+    return "$__mbox_rc"
+  }
+  __mbox_to=${__mbox_found%% *} __mbox_o_reply_to=${__mbox_found#* }
+  if [ -z "$__mbox_to" ]; then
+    __mbox_fail 1 "the message $__mbox_o_source in $__mbox_B does not say by name who sent it; answer it with send"
+    return
+  fi
+  __mbox_verb_send
+}
+
 # ------------------------------------------------------------ acquire, release
 
 __mbox_verb_acquire() {
@@ -1708,11 +1849,16 @@ __mbox_help() {
   take MAILBOX               remove and print the first message that matches
       --id ID --reply-to ID --from NAME --format jsonl|body|text --wait SECS
   has MAILBOX                0 when there is mail, 1 when not
+  send TO [BODY]             append to the mailbox TO what can be answered by its id
+      --from NAME --request-id ID --id ID --to-self --sync --verbose --wait SECS
+  reply ID [BODY]            answer the message ID that was sent to --from
+      --from NAME --request-id ID --id ID --sync --verbose --wait SECS
   acquire MAILBOX            take the lock and print its token  [--wait SECS]
   release MAILBOX TOKEN      give it back
 
 Everywhere: --root DIR. A MAILBOX with a / is the path of the record file.
-drain, peek, take and has use MBOX_NAME when no MAILBOX is given.
+drain, peek, take and has use MBOX_NAME when no MAILBOX is given, send and
+reply when no --from is.
 Status: 0 done, 1 no, 2 usage, 65 bad data, 74 I/O error, 75 busy, 77 refused.'
 }
 __mbox_usage() { __mbox_fail 2 "$1; see mbox --help"; }
@@ -1724,6 +1870,10 @@ __mbox_value() {
     *) [ "${#2}" -gt 128 ] || return 0 ;;
   esac
   __mbox_usage "$1 takes 1 to 128 letters, digits and ._@+-, not beginning with . or -: '$2'"
+}
+__mbox_message_id() {
+  case $2 in *[!0123456789abcdef]*) __mbox_x=bad ;; *) __mbox_x=${#2} ;; esac
+  [ "$__mbox_x" = 16 ] || __mbox_usage "$1 takes 16 lower-case hex digits, not '$2'"
 }
 # __mbox_x: the number of the digits $1, which may be 0 in front (octal to the
 # shell) or too many for 32 bits.
@@ -1740,14 +1890,13 @@ __mbox_number() {
 # One option with its value, on its way to __mbox_o_*.
 __mbox_option() {
   case $__mbox_verb:$1 in
-    append:--from|append:--reply-to|append:--request-id|append:--source)
+    append:--from|append:--reply-to|append:--request-id|append:--source|send:--from|send:--request-id|reply:--from|reply:--request-id)
       __mbox_value "$1" "$2" || return
       __mbox_envelope=$1
       ;;
-    append:--id)
+    append:--id|send:--id|reply:--id)
       __mbox_envelope=$1
-      case $2 in *[!0123456789abcdef]*) __mbox_x=bad ;; *) __mbox_x=${#2} ;; esac
-      [ "$__mbox_x" = 16 ] || { __mbox_usage "--id takes 16 lower-case hex digits, not '$2'"; return; }
+      __mbox_message_id "$1" "$2" || return
       ;;
   esac
   case $__mbox_verb:$1 in
@@ -1755,7 +1904,7 @@ __mbox_option() {
       [ -n "$2" ] || { __mbox_usage "--root takes a directory"; return; }
       __mbox_o_root=$2
       ;;
-    append:--wait|drain:--wait|take:--wait|acquire:--wait)
+    append:--wait|drain:--wait|take:--wait|acquire:--wait|send:--wait|reply:--wait)
       __mbox_x=${2%%.*} __mbox_y=${2#"${2%%.*}"}
       __mbox_y=${__mbox_y#.}
       case $2 in *.) __mbox_x= ;; esac
@@ -1766,10 +1915,10 @@ __mbox_option() {
       __mbox_y=${__mbox_y}000
       __mbox_o_wait_s=$__mbox_x __mbox_o_wait_ms=${__mbox_y%"${__mbox_y#???}"}
       ;;
-    append:--from|take:--from) __mbox_o_from=$2 __mbox_f_from=1 ;;
+    append:--from|take:--from|send:--from|reply:--from) __mbox_o_from=$2 __mbox_f_from=1 ;;
     append:--reply-to|take:--reply-to) __mbox_o_reply_to=$2 __mbox_f_reply_to=1 ;;
-    append:--id|take:--id) __mbox_o_id=$2 __mbox_f_id=1 ;;
-    append:--request-id) __mbox_o_request_id=$2 ;;
+    append:--id|take:--id|send:--id|reply:--id) __mbox_o_id=$2 __mbox_f_id=1 ;;
+    append:--request-id|send:--request-id|reply:--request-id) __mbox_o_request_id=$2 ;;
     append:--source) __mbox_o_source=$2 ;;
     drain:--max|peek:--max) __mbox_number "$1" "$2" || return; __mbox_o_max=$__mbox_x ;;
     drain:--max-bytes) __mbox_number "$1" "$2" || return; __mbox_o_max_bytes=$__mbox_x ;;
@@ -1787,7 +1936,9 @@ __mbox_main() {
   __mbox_o_root= __mbox_o_wait_s=5 __mbox_o_wait_ms=000 __mbox_o_from= __mbox_f_from=
   __mbox_o_reply_to= __mbox_f_reply_to= __mbox_o_id= __mbox_f_id= __mbox_o_request_id=
   __mbox_o_source= __mbox_o_max= __mbox_o_max_bytes= __mbox_o_since= __mbox_f_since=
-  __mbox_o_format= __mbox_o_raw= __mbox_o_sync= __mbox_envelope= __mbox_verb=
+  __mbox_o_format= __mbox_o_raw= __mbox_o_sync= __mbox_o_to_self= __mbox_o_verbose=
+  __mbox_envelope= __mbox_verb= __mbox_to= __mbox_unless=
+  __mbox_hint_wait='try again, or wait longer with --wait SECS' __mbox_hint=$__mbox_hint_wait
   __mbox_pool= __mbox_nonce= __mbox_stat= __mbox_signal= __mbox_count=0 __mbox_jitter=$(($$ % 1024))
   __mbox_tmp= __mbox_copy= __mbox_pick= __mbox_rest= __mbox_mine=
   __mbox_left=$#
@@ -1807,7 +1958,9 @@ __mbox_main() {
         ;;
       *:--help) __mbox_help; return ;;                           # CLI-3
       append:--raw) __mbox_o_raw=1 ;;
-      append:--sync) __mbox_o_sync=1 ;;
+      append:--sync|send:--sync|reply:--sync) __mbox_o_sync=1 ;;
+      send:--to-self) __mbox_o_to_self=1 ;;
+      send:--verbose|reply:--verbose) __mbox_o_verbose=1 ;;
       *:--?*=*) __mbox_option "${__mbox_a%%=*}" "${__mbox_a#*=}" || return ;;
       :--root|*:--from|*:--reply-to|*:--request-id|*:--source|*:--id|*:--wait|*:--max|*:--max-bytes|*:--format|*:--since|*:--root)
         if [ "$__mbox_left" -eq 0 ]; then __mbox_usage "$__mbox_a takes a value"; return; fi
@@ -1815,7 +1968,7 @@ __mbox_main() {
         shift
         __mbox_left=$((__mbox_left - 1))
         ;;
-      :append|:drain|:peek|:take|:has|:acquire|:release) __mbox_verb=$__mbox_a ;;
+      :append|:drain|:peek|:take|:has|:send|:reply|:acquire|:release) __mbox_verb=$__mbox_a ;;
       *:-?*) __mbox_usage "no such option: $__mbox_a"; return ;;
       :*) __mbox_usage "no such verb: $__mbox_a"; return ;;
       *) set -- "$@" "$__mbox_a" ;;
@@ -1834,16 +1987,22 @@ __mbox_main() {
       ;;
   esac
   case $__mbox_verb:$# in
+    send:0) __mbox_usage "send needs TO, the name to send to"; return ;;
+    reply:0) __mbox_usage "reply needs the ID of a message"; return ;;
     *:0) __mbox_usage "$__mbox_verb needs a MAILBOX"; return ;;
     release:1) __mbox_usage "release needs the TOKEN that acquire printed"; return ;;
-    append:[12]|drain:*|peek:*|take:1|has:1|acquire:1|release:2) ;;
+    append:[12]|send:[12]|reply:[12]|drain:*|peek:*|take:1|has:1|acquire:1|release:2) ;;
     *) __mbox_usage "$__mbox_verb has too many arguments"; return ;;
   esac
-  for __mbox_box do __mbox_locate "$__mbox_box" || return; [ "$__mbox_verb" != append ] && [ "$__mbox_verb" != release ] || break; done
+  case $__mbox_verb in
+    send|reply) __mbox_parties "$1" || return ;;
+    append|release) __mbox_locate "$1" || return ;;
+    *) for __mbox_box do __mbox_locate "$__mbox_box" || return; done ;;
+  esac
   [ -n "$__mbox_o_format" ] || if [ -t 1 ]; then __mbox_o_format=text; else __mbox_o_format=jsonl; fi
   __mbox_box=$1 __mbox_arg=${2-}
   case $__mbox_verb in
-    append)
+    append|send|reply)
       __mbox_max=65536                                                # MSG-3
       case ${MBOX_MAX_BODY-} in
         '') ;;
@@ -1859,7 +2018,7 @@ __mbox_main() {
         __mbox_usage "append --raw takes no BODY and no ${__mbox_envelope:---from and the like}"
         return
       fi
-      __mbox_verb_append
+      "__mbox_verb_$__mbox_verb"
       ;;
     has)
       # builtins do not see a mode: only the script may fork (SH-3)
@@ -1893,6 +2052,29 @@ __mbox_main() {
       return "$__mbox_answered"
       ;;
   esac
+}
+# Who a message is from and to, or what it answers; checked, because they become
+# paths (PLACE-1).
+__mbox_parties() {
+  if [ -z "$__mbox_o_from" ] && [ -n "${MBOX_NAME-}" ]; then
+    __mbox_value MBOX_NAME "$MBOX_NAME" || return
+    __mbox_o_from=$MBOX_NAME
+  fi
+  __mbox_ledger_max=1000                                              # LEDGER-6
+  if [ -n "${MBOX_LEDGER_MAX-}" ]; then
+    __mbox_number MBOX_LEDGER_MAX "$MBOX_LEDGER_MAX" || return
+    __mbox_ledger_max=$__mbox_x
+  fi
+  if [ "$__mbox_verb" = send ]; then
+    __mbox_value TO "$1" || return
+    __mbox_to=$1
+  else
+    __mbox_message_id ID "$1" || return
+    __mbox_o_source=$1
+    [ -n "$__mbox_o_from" ] || { __mbox_usage "reply needs to know who answers: give --from NAME or set MBOX_NAME"; return; }
+  fi
+  # that there is a root
+  __mbox_locate "${__mbox_to:-$__mbox_o_from}"
 }
 # What take and peek ask for goes to awk in the environment, where a backslash
 # is a backslash.
@@ -1998,6 +2180,8 @@ mbox_append() { (__mbox_script= && __mbox_enter append "$@"); }
 mbox_drain() { (__mbox_script= && __mbox_enter drain "$@"); }
 mbox_peek() { (__mbox_script= && __mbox_enter peek "$@"); }
 mbox_take() { (__mbox_script= && __mbox_enter take "$@"); }
+mbox_send() { (__mbox_script= && __mbox_enter send "$@"); }
+mbox_reply() { (__mbox_script= && __mbox_enter reply "$@"); }
 mbox_release() { (__mbox_script= && __mbox_enter release "$@"); }
 
 # SH-3: in the shell itself. On the left of || `set -e` is off.

@@ -33,7 +33,7 @@ __mbox_run() {
     command "$@" 2>&1
   )
 }
-__mbox_add_file() { __mbox_err=$(trap '' INT TERM HUP; command dd bs=16777216 2>&1 <$2 >>$1); }
+__mbox_add_file() { __mbox_err=$(umask 077; trap '' INT TERM HUP; command dd bs=16777216 2>&1 <$2 >>$1); }
 
 # A builtin does not tell its errno: what is there now decides, and the tool
 # is asked for the words of any other failure.
@@ -180,6 +180,8 @@ mbox_append() { __mbox_call append "$@"; __mbox_again; }
 mbox_drain() { __mbox_call drain "$@"; __mbox_again; }
 mbox_peek() { __mbox_call peek "$@"; __mbox_again; }
 mbox_take() { __mbox_call take "$@"; __mbox_again; }
+mbox_send() { __mbox_call send "$@"; __mbox_again; }
+mbox_reply() { __mbox_call reply "$@"; __mbox_again; }
 mbox_release() { __mbox_call release "$@"; __mbox_again; }
 mbox_acquire() {
   MBOX_TOKEN=

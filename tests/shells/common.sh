@@ -30,6 +30,7 @@ fresh() { cd /; rm -rf "$T/w"; mkdir "$T/w"; cd "$T/w" || exit 2; B=$T/w/b; }
 script() { $MBOX_SHELL "$MBOX_SCRIPT" "$@"; }
 # the same in a shell that has sourced the functions
 sourced() { $MBOX_SHELL -c '. "$MBOX_LIB"; '"$1" mbox-test; }
+files_of() { (cd "$1" && files); }
 files() { find . ! -name . | LC_ALL=C sort | tr '\n' ' '; }
 body() { script drain "$B" --format=body; }
 
@@ -78,6 +79,7 @@ same 'mbox_append that fails' "$load; mbox_append ./no/b hello >/dev/null 2>&1; 
 same 'mbox_drain' "$load; mbox_drain ./b >/dev/null; mbox_append ./b x >/dev/null; mbox_drain ./b >/dev/null"
 same 'mbox_peek and mbox_take' "$load; mbox_append ./b x >/dev/null; mbox_peek ./b >/dev/null; mbox_take ./b >/dev/null; mbox_take ./b"
 same 'mbox_has' "$load; mbox_has ./b; mbox_has nobody"
+same 'mbox_send and mbox_reply' "$load; MBOX_ROOT=\$T/w/r MBOX_LEDGER_MAX=1; id=\$(mbox_send bob x --from alice) && mbox_send bob y >/dev/null && mbox_reply --from bob \"\$id\" z >/dev/null 2>&1; mbox_send bob z --from bob 2>/dev/null; unset id"
 same 'mbox_acquire and mbox_release' "$load; mbox_acquire ./b >/dev/null; mbox_release ./b \"\$MBOX_TOKEN\""
 is 'only mbox_ names are defined' "$(sed -n 's/^\([A-Za-z_]*\)() .*/\1/p' "$MBOX_LIB" "$MBOX_SCRIPT" | grep -v -E '^(__mbox|mbox)_')" ''
 
@@ -112,6 +114,16 @@ c")
   mbox_release "$T/w/b" "$MBOX_TOKEN" && echo released
   mbox_release "$T/w/b" "$MBOX_TOKEN" || echo "no $-" | command tr -dc "euCfno"
 ' 2>&1 | tr '\n' '|')" "$(printf '%s\n' has 'hello *' 'a"b' c 'hello *' 'a"b' c 'has not' released | tr '\n' '|')$($MBOX_SHELL -c 'set -euCf; echo "no $-" | tr -dc euCfno')"
+
+fresh
+is 'send and reply too' "$($MBOX_SHELL -c '. "$T/hostile"
+  MBOX_ROOT=$T/w/r MBOX_LEDGER_MAX=1
+  id=$(mbox_send bob "hello *" --from=alice --request-id=q1)
+  mbox_reply "$id" "a\"b" --from=bob >/dev/null
+  mbox_send bob more --id "$id" >/dev/null
+  mbox_send bob more --verbose >/dev/null
+  mbox_drain --root "$T/w/r" bob alice --format=body
+' 2>&1 | tr '\n' '|')" "mbox: old entries pruned from the ledger $T/w/r/received/bob.jsonl: 1|hello *|more|a\"b|"
 
 # --- mbox_has (SH-3) and the overlay, by strace
 
@@ -161,6 +173,9 @@ mbox_append "$B" 'tab	"q" \ é
 two' >/dev/null
 is 'an argument of the function' "$(mbox_drain "$B" --format=body)" 'tab	"q" \ é
 two'
+rm -f b
+is 'files are private, whatever the umask' "$(umask 022; mbox_append ./b "$long" >/dev/null; mbox_append ./c short >/dev/null; find b c -exec ls -l {} + | cut -c1-10 | tr '\n' ' ')" '-rw------- -rw------- '
+rm -f b c
 script append "$B" 'x
 
 ' >/dev/null
@@ -290,6 +305,158 @@ like 'one bad line refuses all' "$( (cat all; echo '{"a":}') | script append ./r
 65
 ./all ./b '
 
+# --- send, reply, the ledger
+
+# a root of our own, `r`; its ledger and mailbox of bob
+post() { fresh; MBOX_ROOT=$T/w/r L=r/received/bob.jsonl M=r/mailboxes/bob.jsonl; export MBOX_ROOT; }
+said() { sed 's/"enqueued_at":[0-9]*,//;s/^{"schema_version":1,"id":"[0-9a-f]*",//' "$@"; }
+post
+id=$(script send bob 'hello "bob"' --from alice --request-id q1)
+like 'send prints an id' "$id" '????????????????'
+is 'the message' "$(said $M)" '"body":"hello \"bob\"","body_bytes":11,"origin":"peer","from_session_id":"alice","request_id":"q1"}'
+is 'its entry is the same line' "$(cmp $L $M && sed 's/.*"id":"\([^"]*\)".*/\1/' $L)" "$id"
+is 'private, and nothing else' "$(find r -exec ls -ld {} + | cut -c1-10 | sort | tr '\n' ' '; files_of r)" '-rw------- -rw------- drwx------ drwx------ drwx------ ./mailboxes ./mailboxes/bob.jsonl ./received ./received/bob.jsonl '
+is 'handed over' "$(script drain bob --format body)" 'hello "bob"'
+re=$(script reply "$id" --from bob --request-id q2 'yes
+é')
+is 'reply finds whom, and what it answers' "$(said r/mailboxes/alice.jsonl)" "\"body\":\"yes\\né\",\"body_bytes\":6,\"origin\":\"peer\",\"from_session_id\":\"bob\",\"request_id\":\"q2\",\"reply_to\":\"q1\",\"source_message_id\":\"$id\"}"
+is 'and can be answered itself' "$(cmp r/received/alice.jsonl r/mailboxes/alice.jsonl && MBOX_NAME=alice && export MBOX_NAME && re=$(echo good | script reply $re) && script drain bob | said; script drain --format=body)" "\"body\":\"good\",\"body_bytes\":4,\"origin\":\"peer\",\"from_session_id\":\"alice\",\"reply_to\":\"q2\",\"source_message_id\":\"$re\"}
+yes
+é"
+id=$(script send bob 'no request' --from alice)
+is 'no request, no reply_to' "$(script reply "$id" ok --from bob >/dev/null; said r/mailboxes/alice.jsonl)" "\"body\":\"ok\",\"body_bytes\":2,\"origin\":\"peer\",\"from_session_id\":\"bob\",\"source_message_id\":\"$id\"}"
+find r -type f -exec cksum {} + | sort >before
+like 'an id nobody sent' "$(script reply 00c0ffee00c0ffee no --from bob 2>&1; echo $?)" 'mbox: bob *00c0ffee00c0ffee*
+1'
+like 'an id sent to another' "$(script reply "$id" no --from alice 2>&1; echo $?)" "mbox: alice *$id*
+1"
+like 'nobody is there' "$(script reply "$id" no --from carol 2>&1; echo $?)" "mbox: carol *$id*
+1"
+like 'a message to oneself' "$(script send bob me --from bob 2>&1; MBOX_NAME=bob; export MBOX_NAME; script send bob me 2>/dev/null; echo $?)" 'mbox: bob *--to-self*
+65'
+like 'bad data' "$(printf 'a\377' | script send bob --from alice 2>&1; echo $?)" 'mbox: *UTF-8*
+65'
+is 'none of it sent anything' "$(find r -type f -exec cksum {} + | sort | diff before - 2>&1)" ''
+like 'unless that is meant' "$(script send bob me --from bob --to-self; tail -n 1 $L)" '????????????????
+*"body":"me",*"from_session_id":"bob"}'
+MBOX_NAME=alice; export MBOX_NAME
+like 'MBOX_NAME is the sender, --from goes first' "$(script send carol a >/dev/null; script send carol b --from bob >/dev/null; said r/mailboxes/carol.jsonl | tr '\n' ' ')" '*"a"*"alice"}*"b"*"bob"} '
+unset MBOX_NAME
+is 'or there is none' "$(script drain carol >/dev/null; script send carol c >/dev/null; said r/mailboxes/carol.jsonl)" '"body":"c","body_bytes":1,"origin":"peer"}'
+is 'a long message: the same line too' "$(script send bob "$long" --sync --from alice >/dev/null; printf '%s"\n' "$long" | script send dave --from alice >/dev/null; cmp r/received/dave.jsonl r/mailboxes/dave.jsonl && tail -n 1 $M >x && tail -n 1 $L | cmp - x && script drain dave --format=body)" "$long\""
+
+# what a message says never becomes a path (PLACE-1, REPLYV-2)
+post
+mkdir -m 700 r r/received
+{
+  printf '{"id":"0000000000000001","from_session_id":"../../x","request_id":"../q"}\n'
+  printf '{"id":"0000000000000002","from_session_id":"","request_id":"q"}\n{"id":"0000000000000003","from_session_id":7}\n'
+  printf '{"id":"0000000000000004","from_session_id":".hidden"}\n{"id":"0000000000000005","from_session_id":"a\\nb"}\n'
+  printf '{"id":"0000000000000006","from_session_id":"/etc/passwd"}\n{"id":"0000000000000007"}\n'
+  printf '{"id":"0000000000000008","from_session_id":"%0129d"}\n' 0
+  printf 'torn {"id":"00000000000000\n{"id":"0000000000000009","from_session_id":"%0128d","request_id":"q q"}\n' 0
+  printf '{"id":"000000000000000\\u0061","from_session_id":"al\\u0069ce","request_id":"q\\u0031"}\n{"id":"000000000000000a","from_session_id":"mallory"}\n'
+} >$L
+cp -p $L before
+for n in 1 2 3 4 5 6 7 8; do
+  like "no name to answer: $n" "$(script reply 000000000000000$n x --from bob 2>&1; echo $?)" 'mbox: *does not say by name*
+1'
+done
+is 'and nothing was made' "$(cmp before $L && find r ! -type d -o -type d | LC_ALL=C sort | tr '\n' ' ')" 'r r/received r/received/bob.jsonl '
+is 'a name of 128 bytes, a request that is none' "$(script reply 0000000000000009 x --from bob >/dev/null; cat r/mailboxes/*0.jsonl | said)" '"body":"x","body_bytes":1,"origin":"peer","from_session_id":"bob","source_message_id":"0000000000000009"}'
+is 'escaped as it may be, and the first one counts' "$(script reply 000000000000000a x --from bob >/dev/null; said r/mailboxes/alice.jsonl; ls r/mailboxes/mal* 2>/dev/null)" '"body":"x","body_bytes":1,"origin":"peer","from_session_id":"bob","reply_to":"q1","source_message_id":"000000000000000a"}'
+mkdir -m 700 r/received/bob.jsonl.claims
+mv $L "r/received/bob.jsonl.claims/1700000000000-$(date +%s)000-1.77.00c0ffee00c0ffee"
+printf '{"id":"000000000000000a","from_session_id":"mallory"}' >$L
+is 'claims come first, whoever has them' "$(script reply 000000000000000a y --from bob >/dev/null; tail -n 1 r/mailboxes/alice.jsonl | said | cut -c1-10; ls r/mailboxes/mal* 2>/dev/null)" '"body":"y"'
+
+# LEDGER-4
+post
+script send bob one --id 00c0ffee00c0ffee >/dev/null
+script send bob two --id 00c0ffee00c0ffee --sync >/dev/null
+is 'a message sent again has one entry' "$(said <$L; said <$M | cut -c1-12 | tr '\n' ' ')" '"body":"one","body_bytes":3,"origin":"peer"}
+"body":"one" "body":"two" '
+mkdir -m 700 $L.claims; mv $L "$L.claims/1700000000000-$(date +%s)000-1.77.00c0ffee00c0ffee"
+is 'also while its entry is in a claim' "$(script send bob three --id 00c0ffee00c0ffee; [ -e $L ] || wc -l <$M | tr -d ' ')" '00c0ffee00c0ffee
+3'
+
+# LEDGER-3
+post
+mkdir -m 700 r r/received
+mkdir $L.lock; echo 4242.00c0ffee00c0ffee >$L.lock.owner
+now=$(date +%s)
+like 'a ledger that is locked keeps nothing' "$(script send bob x 2>err; echo $?; cat err; said $M; ls r/received)" "????????????????
+0
+mbox: *bob.jsonl is locked by pid 4242*
+mbox: the message ???????????????? has no entry in *cannot be answered by its id*
+\"body\":\"x\",\"body_bytes\":1,\"origin\":\"peer\"}
+bob.jsonl.lock
+bob.jsonl.lock.owner"
+took=$(($(date +%s) - now))
+is 'for more than a second' "$([ $took -le 3 ] || echo "$took s")" ''
+rm -r $L.lock $L.lock.owner
+mkdir $L.lock; touch -d '-31 seconds' $L.lock 2>/dev/null || touch -t 202001010000 $L.lock
+is 'a dead lock is cleared' "$(script send bob y >/dev/null && said $L; ls r/received)" '"body":"y","body_bytes":1,"origin":"peer"}
+bob.jsonl'
+rm -r r/received; ln -s "$T/w" r/received
+like 'a planted ledger is not followed' "$(script send bob z 2>&1 >/dev/null; echo $?; wc -l <$M | tr -d ' '; ls)" 'mbox: refused: *received is a symbolic link*
+mbox: the message *
+0
+3
+err
+r'
+is 'nor read' "$(script reply 00c0ffee00c0ffee z --from bob 2>/dev/null; echo $?)" 77
+post
+mkdir -m 700 r r/mailboxes; ln -s /nowhere $M
+is 'a planted mailbox: no entry' "$(script send bob z 2>/dev/null; echo $?; files_of r)" '77
+./mailboxes ./mailboxes/bob.jsonl '
+
+# LEDGER-6, LEDGER-7
+post
+MBOX_LEDGER_MAX=10; export MBOX_LEDGER_MAX
+for n in 1 2 3 4 5 6 7 8 9 10 11; do script send bob "$n" >/dev/null; done
+is 'an eighth too many may stay' "$(wc -l <$L | tr -d ' '; ls r/received)" '11
+bob.jsonl'
+printf '{"torn' >$L.pruned
+like 'then the newest stay' "$(script send bob 12 --verbose 2>&1; cat $L.pruned)" "????????????????
+mbox: old entries pruned from the ledger $T/w/$L: 2
+{\"torn
+{\"at\":*,\"pruned\":2}"
+is 'byte for byte' "$(tail -n 10 $M | cmp - $L; files_of r/received)" './bob.jsonl ./bob.jsonl.pruned '
+is 'the mailbox has all' "$(script drain bob --format body | tr '\n' ' ')" '1 2 3 4 5 6 7 8 9 10 11 12 '
+mkdir -m 700 $L.claims; mv $L $L.claims/1700000000000-1700000000000-1.77.00c0ffee00c0ffee
+cp $L.claims/*ee before
+for n in 13 14; do script send bob $n >/dev/null; done
+is 'what a dead sender left is pruned with it' "$(tail -n 8 before >want; cat $M >>want; cmp want $L; tail -n 1 $L.pruned | sed 's/.*,//'; files_of r/received)" '"pruned":2}
+./bob.jsonl ./bob.jsonl.pruned '
+ln -s /nowhere r/received/bob.jsonl.pruned.x; rm $L.pruned; mv r/received/bob.jsonl.pruned.x $L.pruned
+for n in 15 16; do script send bob $n >/dev/null 2>err || echo failed; done
+like 'not pruned when that cannot be written down' "$(cat err; wc -l <$L | tr -d ' '; files_of r/received)" 'mbox: refused: *pruned*
+12
+./bob.jsonl ./bob.jsonl.pruned '
+rm $L.pruned; mkdir -p "$T/other"
+cat >"$T/other/mkdir" <<'E'
+#!/bin/sh
+case $*:$(tail -n 1 r/received/bob.jsonl) in
+  *received/bob.jsonl.lock:*\"last\"*) tail -n 10 r/received/bob.jsonl >x; cat x >r/received/bob.jsonl ;;
+esac
+PATH=${PATH#*:} exec mkdir "$@"
+E
+chmod +x "$T/other/mkdir"
+is 'and no more, when another prunes at the same moment' "$(PATH=$T/other:$PATH; script send bob last --verbose 2>&1 >/dev/null; wc -l <$L | tr -d ' '; files_of r/received)" "10
+./bob.jsonl "
+for bad in x 0 -1 1.5; do
+  MBOX_LEDGER_MAX=$bad
+  is "MBOX_LEDGER_MAX=$bad" "$(script send bob no >/dev/null 2>&1; echo $?; wc -l <$L | tr -d ' ')" '2
+10'
+done
+unset MBOX_LEDGER_MAX
+post
+(for i in 1 2 3; do for n in 1 2 3 4; do MBOX_LEDGER_MAX=3 MBOX_PURE=1 $MBOX_SHELL "$MBOX_SCRIPT" send bob "$i$n" --wait 20 >/dev/null 2>>err || echo failed; done & done; wait)
+is 'three senders at once, who prune: all is sent' "$(script drain bob --format body | sort | tr '\n' ' ')" '11 12 13 14 21 22 23 24 31 32 33 34 '
+is 'and nothing is left over' "$(files_of r/received)" './bob.jsonl ./bob.jsonl.pruned '
+unset MBOX_ROOT
+
 # --- the lock
 
 fresh
@@ -417,6 +584,8 @@ is 'help' "$(script --help | head -n 1; script --help >/dev/null; echo $?)" 'usa
 0'
 is 'no verb' "$(script 2>/dev/null; echo $?)" 2
 for bad in 'nosuch' 'append' 'append ./b x y' 'append ./b --nosuch' 'append ./b --from' 'append ./b x --wait x' 'append ./b x --id ABC' \
+  'send' 'send ./b x' 'send .x y' 'send bob x y' 'send bob x --reply-to r' 'send bob x --from ../a' 'send bob x --id ABC' 'send bob x --raw' \
+  'reply' 'reply 00c0ffee00c0ffee x' 'reply 00C0FFEE00C0FFEE x --from bob' 'reply ../00c0ffee00c0f x --from bob' 'reply 00c0ffee00c0ffee x --from ../b' 'reply 00c0ffee00c0ffee x --from bob --to-self' \
   'drain ./b --max 0' 'drain' 'peek ./b --wait 1' 'take ./b ./c' 'has ../x y' 'release ./b' 'drain .x' 'drain ./b --format xml' 'append ./b x --raw'; do
   is "usage: $bad" "$(script $bad </dev/null 2>/dev/null; echo "$? $(files)")" '2 '
 done
@@ -424,13 +593,16 @@ is 'options anywhere, and --' "$(script --root=home append --from=me -- box --x 
 is 'MBOX_NAME' "$(MBOX_ROOT=$T/w/home MBOX_NAME=me; export MBOX_ROOT MBOX_NAME; script append me hi >/dev/null; script has; echo $?; script drain --format=body; script has; echo $?)" '0
 hi
 1'
+is 'MBOX_NAME that is no name' "$(MBOX_NAME=../me; export MBOX_NAME; script send --root=home bob x 2>/dev/null; echo $?; script reply --root=home 00c0ffee00c0ffee x 2>/dev/null; echo $?; ls home)" '2
+2
+mailboxes'
 is 'status of several mailboxes' "$(mkdir d; script drain ./none d/ ./none 2>/dev/null; echo $?)" 77
 cat >mbox <<'E'
 #!/bin/sh
 echo "binary $MBOX_PURE $*"
 E
 chmod +x mbox
-is 'the binary when it is there' "$(PATH=$T/w:$PATH MBOX_PURE=; export MBOX_PURE; sourced 'mbox_append a b; mbox_drain "c d"' | tr '\n' '|'; script take x)" 'binary 1 append a b|binary 1 drain c d|binary 1 take x'
+is 'the binary when it is there' "$(PATH=$T/w:$PATH MBOX_PURE=; export MBOX_PURE; sourced 'mbox_append a b; mbox_drain "c d"; mbox_send e f; mbox_reply g' | tr '\n' '|'; script take x)" 'binary 1 append a b|binary 1 drain c d|binary 1 send e f|binary 1 reply g|binary 1 take x'
 is 'not with MBOX_PURE=1' "$(PATH=$T/w:$PATH; script drain ./none)" ''
 
 cd /
