@@ -80,12 +80,7 @@ impl Fault {
             scene,
             mut traced,
             entry,
-        } = match self {
-            Fault::Kill | Fault::Stall | Fault::StallHold => record.park(call)?,
-            Fault::KillOne | Fault::Term | Fault::Fail(_) | Fault::Short => {
-                record.park_alone(call)?
-            }
-        };
+        } = record.park(call)?;
         let next = case.driver.other(call.n);
         match self {
             Fault::Kill => {
@@ -142,6 +137,7 @@ impl Fault {
                 settle(case, &scene, &end, next).map_err(|what| format!("{what}; {end:?}"))
             }
             Fault::Stall | Fault::StallHold => {
+                traced.stop_all();
                 let meanwhile = meanwhile(self, case, &scene, next, call)?;
                 let end = scene.end(traced.finish())?;
                 awake(self, record, call, &scene, next, &meanwhile, &end)
@@ -279,13 +275,16 @@ fn awake(
 /// removal of the directory.
 fn is_in_release(record: &Record, call: &Call) -> bool {
     let calls = &record.calls;
-    let is_removal = |c: &Call| matches!(c.name, "unlink" | "unlinkat") && c.is_on(".lock.owner");
+    let is_on = |c: &Call, name: &str| c.on.iter().any(|path| path.ends_with(name));
+    let owner = "mailboxes/a.jsonl.lock.owner";
+    let is_removal = |c: &Call| matches!(c.name, "unlink" | "unlinkat") && is_on(c, owner);
     let Some(unlink) = calls.iter().rposition(is_removal) else {
         return false;
     };
-    let is_look = |c: &Call| c.kind == Kind::Open && c.is_on(".lock.owner");
+    let is_look = |c: &Call| c.kind == Kind::Open && is_on(c, owner);
     let look = calls[..unlink].iter().rposition(is_look);
-    let is_end = |c: &Call| matches!(c.name, "rmdir" | "unlinkat") && c.is_on(".lock");
+    let is_end =
+        |c: &Call| matches!(c.name, "rmdir" | "unlinkat") && is_on(c, "mailboxes/a.jsonl.lock");
     let end = calls[unlink..].iter().position(is_end);
     look.is_some_and(|look| calls[look].n <= call.n)
         && end.is_some_and(|end| call.n <= calls[unlink + end].n)

@@ -52,14 +52,6 @@ impl Sweep {
             Sweep::Stalls => format!("stalled {n} times before one"),
         }
     }
-
-    /// Stalls wait more than they work.
-    pub fn threads(self) -> usize {
-        match self {
-            Sweep::Kills | Sweep::Errors => 4,
-            Sweep::Stalls => 6,
-        }
-    }
 }
 
 pub struct Job<'a> {

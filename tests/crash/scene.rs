@@ -256,16 +256,12 @@ impl Record {
         Ok(Record { case, calls })
     }
 
-    /// Runs it again up to `call`, in the same order.
+    /// Runs it again up to `call`. The processes that do not make it are wherever they are
+    /// by then.
     pub fn park(&self, call: &Call) -> Result<Parked, String> {
-        self.park_by(call, Traced::next)
-    }
-
-    /// The same, where it does not matter how far the other processes are.
-    pub fn park_alone(&self, call: &Call) -> Result<Parked, String> {
         let by_itself = self.park_by(call, |traced| traced.next_of(&call.process));
-        // How a pipe is read depends on who comes first.
-        by_itself.or_else(|_| self.park(call))
+        // How a pipe is read depends on who comes first: then all in the same order.
+        by_itself.or_else(|_| self.park_by(call, Traced::next))
     }
 
     fn park_by(

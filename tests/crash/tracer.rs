@@ -197,6 +197,45 @@ impl Traced {
         self.task(pid).map_or(UNNAMED, |task| &task.name)
     }
 
+    /// Stops everybody, wherever he is.
+    pub fn stop_all(&mut self) {
+        let is_running = |task: &&Task| task.is == Is::Running;
+        loop {
+            let running: Vec<Pid> = self
+                .tasks
+                .iter()
+                .filter(is_running)
+                .map(|t| t.pid)
+                .collect();
+            if running.is_empty() {
+                return;
+            }
+            for &pid in &running {
+                let _ = ptrace::interrupt(pid); // it has stopped or ended this moment
+            }
+            let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD | WaitPidFlag::WNOHANG;
+            match waitpid(None, Some(flags)) {
+                Ok(WaitStatus::StillAlive) => {}
+                Ok(status) => {
+                    self.note(status);
+                    continue;
+                }
+                Err(Errno::EINTR) => continue,
+                Err(_) => return self.tasks.clear(),
+            }
+            // Who waits for one he made by vfork cannot be stopped, and does nothing.
+            for pid in running {
+                if state(pid) == 'D'
+                    && let Some(task) = self.task_mut(pid)
+                    && task.is_vfork
+                {
+                    task.is = Is::Asleep;
+                }
+            }
+            std::thread::yield_now();
+        }
+    }
+
     /// Kills everything at once: nobody makes one more call.
     pub fn kill_all(mut self) -> Ended {
         // First who sleeps, because nobody else can move.
@@ -204,6 +243,7 @@ impl Traced {
         for task in &self.tasks {
             let _ = kill(task.pid, Signal::SIGKILL); // a thread of one killed before
         }
+        let _ = killpg(self.main, Signal::SIGKILL); // and who was not told of yet
         self.finish()
     }
 
