@@ -53,6 +53,7 @@ pub mod doctor;
 mod error;
 mod events;
 mod format;
+mod hook;
 mod ledger;
 mod lock;
 mod mailbox;

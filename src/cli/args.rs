@@ -39,6 +39,7 @@ Files and locks:
 
 Setup:
   register Say who I am, so that others find me
+  hook     Bring mail to a coding agent
 
 {options}{after-help}";
 
@@ -82,6 +83,7 @@ pub(super) enum Verb {
     Events(EventsArgs),
     Doctor(DoctorArgs),
     Register(RegisterArgs),
+    Hook(HookArgs),
 }
 
 /// Send a message that its receiver can answer by its id
@@ -382,6 +384,27 @@ impl Backend {
 pub(super) struct HasArgs {
     /// Name or path [default: $MBOX_NAME]
     pub(super) mailbox: Option<OsString>,
+}
+
+/// Bring mail to a coding agent: run by its host, which gives the event on stdin
+///
+/// Prints what the host adds to what the agent sees, or nothing, and always exits 0. The
+/// mailbox is $MBOX_NAME, or the session the event names.
+#[derive(Debug, clap::Args)]
+#[command(subcommand_help_heading = "Agents")]
+pub(super) struct HookArgs {
+    #[command(subcommand)]
+    pub(super) verb: HookVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum HookVerb {
+    /// Claude Code
+    Claude,
+    /// Codex CLI
+    Codex,
+    /// Gemini CLI
+    Gemini,
 }
 
 /// Show every mailbox: messages, bytes, oldest, claims, damaged lines, ledger, lock

@@ -88,6 +88,11 @@ impl Exit {
         }
     }
 
+    /// What is told of it.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Tells it on stderr.
     pub(super) fn report(self) -> ExitCode {
         if !self.message.is_empty() {

@@ -14,6 +14,7 @@ mod drain;
 mod events;
 mod exit;
 mod has;
+mod hook;
 mod list;
 mod lock;
 mod migrate;
@@ -86,6 +87,7 @@ fn run(args: Args) -> Result<Status, Exit> {
         Verb::Events(args) => events::run(args, &places),
         Verb::Doctor(args) => doctor::run(args, &places),
         Verb::Register(args) => register::run(args, &places),
+        Verb::Hook(args) => hook::run(args, &places),
     }
 }
 

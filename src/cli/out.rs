@@ -107,33 +107,42 @@ const BUFFER: usize = 64 << 10;
 /// `held_back` are the signals the caller holds back. Returns how many messages there were.
 pub(super) fn deliver(
     mailbox: &Mailbox,
-    mut claim: Claim,
+    claim: Claim,
     out: &mut Out<'_>,
     held_back: &Deferred,
 ) -> Result<u64, Exit> {
+    let mut messages = 0;
+    let delivered = hand_over(claim, held_back, |claim| {
+        for record in claim.messages() {
+            out.record(&record?)?;
+            messages += 1;
+        }
+        out.flush()
+    })?;
+    say_delivered(mailbox, &delivered);
+    Ok(messages)
+}
+
+/// The same for whatever `write` makes of the mail, which has to flush it.
+pub(super) fn hand_over(
+    mut claim: Claim,
+    held_back: &Deferred,
+    mut write: impl FnMut(&mut Claim) -> Result<(), Exit>,
+) -> Result<Delivered, Exit> {
     // Writing may block for ever, so signals cannot simply be held back (CLI-6).
     let give_up = claim.give_up();
     let watch = Watch::begin(move |signal| {
         give_up.now();
         signals::die_by(signal)
     });
-    let mut messages = 0;
-    let mut write = || -> Result<(), Exit> {
-        for record in claim.messages() {
-            out.record(&record?)?;
-            messages += 1;
-        }
-        out.flush()
-    };
     match watch {
-        Some(_) => write()?,
+        Some(_) => write(&mut claim)?,
         // The claims are then orphaned by our death alone.
-        None => held_back.let_through(write)?,
+        None => held_back.let_through(|| write(&mut claim))?,
     }
     let delivered = claim.ack()?;
     drop(watch);
-    say_delivered(mailbox, &delivered);
-    Ok(messages)
+    Ok(delivered)
 }
 
 /// Says how many lines were set aside, and where (DMG-2), and that no receipt was written.

@@ -73,6 +73,12 @@ pub(crate) const REQUEST_STALE: Duration = Duration::from_secs(86_400);
 /// How long an answer is waited for unless told otherwise (ASKV-2).
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(45);
 
+/// How long a hook waits for a lock (HOOK-1).
+pub(crate) const HOOK_WAIT: Duration = Duration::from_secs(1);
+
+/// How long the text of a hook may be, in bytes (HOOK-8).
+pub(crate) const HOOK_TEXT_MAX: usize = 9_000;
+
 /// Version of the event stream, as `hello` says it (EVENT-3).
 pub(crate) const EVENTS_VERSION: u32 = 1;
 
@@ -111,6 +117,7 @@ pub(crate) mod place {
     pub(crate) const RECEIVED: &str = "received";
     pub(crate) const PENDING: &str = "pending";
     pub(crate) const SESSIONS: &str = "sessions";
+    pub(crate) const ACTIVITY: &str = "activity";
     pub(crate) const SOCKET: &str = "events.socket";
     pub(crate) const GUARD: &str = "events.guard";
     pub(crate) const RUNTIME: &str = "mbox";

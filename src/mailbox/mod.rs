@@ -78,6 +78,11 @@ impl Mailbox {
         }
     }
 
+    /// Where its ledger is, or would be.
+    pub(crate) fn ledger_path(&self) -> Option<&Path> {
+        self.ledger.as_deref()
+    }
+
     /// Its ledger, when it was given by name.
     pub(crate) fn its_ledger(&self) -> Result<Option<Mailbox>> {
         let root = self.root.as_ref().filter(|_| self.ledger.is_some());

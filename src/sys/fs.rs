@@ -4,7 +4,7 @@
 //! blocks on a FIFO. Files are made 0600 and directories 0700 (FILE-1, FILE-2).
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::SystemTime;
@@ -130,6 +130,14 @@ pub(crate) fn open_read(path: &Path) -> io::Result<Option<File>> {
 /// Opens a regular file for appending and reading, created if missing.
 pub(crate) fn open_append(path: &Path) -> io::Result<File> {
     regular(options().read(true).append(true).create(true).open(path)?)
+}
+
+/// Writes over the beginning of a regular file, created if missing, in one call.
+pub(crate) fn overwrite(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut options = options();
+    let file = options.write(true).create(true).truncate(false);
+    let mut file = regular(file.open(path)?)?;
+    file.write_all(text)
 }
 
 /// Opens a regular file that is only ever locked, created if missing.

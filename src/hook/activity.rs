@@ -1,0 +1,25 @@
+//! Whether an agent is at work: a hint for its peers (HOOK-6).
+
+use crate::error::{Error, Result};
+use crate::format::place;
+use crate::root::Root;
+use crate::sys::{clock, fs};
+
+/// Notes that the agent of this name is at work from now on, or has nothing to do. Where
+/// there is no root nobody asks.
+pub(super) fn stamp(root: &Root, name: &str, is_busy: bool) -> Result<()> {
+    let failed = |path: &std::path::Path, e| Error::io("note the activity in", path, e);
+    if fs::lstat(root.dir())
+        .map_err(|e| failed(root.dir(), e))?
+        .is_none()
+    {
+        return Ok(());
+    }
+    let dir = root.place(place::ACTIVITY);
+    root.create(&dir)?;
+    let state = if is_busy { "busy" } else { "idle" };
+    let line = format!("{state} {}\n", clock::unix_seconds());
+    let path = dir.join(name);
+    // Over what is there, which is as long: nobody sees half of it.
+    fs::overwrite(&path, line.as_bytes()).map_err(|e| failed(&path, e))
+}
