@@ -5,7 +5,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use mbox::{Append, Delivery, Mailbox, Message, Replied, Root, Watch, Watcher};
+use mbox::{Answer, Append, Delivery, Mailbox, Message, Replied, Root, Watch, Watcher};
 
 /// How many sends the ledgers are compared by.
 const SENDS: usize = 3_000;
@@ -36,7 +36,10 @@ fn asks(asks: usize) {
         let mut ask = alice.ask("bob", message, &Append::default()).expect("sent");
         let answer = ask.answer(Duration::from_secs(9)).expect("it can be taken");
         library.push(begun.elapsed());
-        answer.expect("it is there").ack().expect("it is removed");
+        let Answer::Taken(answer) = answer else {
+            panic!("it does not come");
+        };
+        answer.ack().expect("it is removed");
 
         let begun = Instant::now();
         let mut ask = Command::new(env!("CARGO_BIN_EXE_mbox"));

@@ -5,15 +5,16 @@
 //! (`ask`) is a message with a `request_id`; its answer carries that as `reply_to`, and is
 //! taken out of the asker's mailbox with no other message touched.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::message::Message;
 use crate::format::name::is_name;
 use crate::format::record::Record;
-use crate::format::{DEFAULT_WAIT, LEDGER_MAX, place};
+use crate::format::{DEFAULT_WAIT, LEDGER_MAX};
 use crate::ledger::Ledger;
 use crate::mailbox::{Append, Claim, Mailbox, Match, Place};
 use crate::root::Root;
@@ -49,6 +50,7 @@ pub struct Delivery {
 
 /// A message that was delivered.
 #[derive(Debug)]
+#[must_use = "it says whether the message can be answered"]
 #[non_exhaustive]
 pub struct Sent {
     /// Its id.
@@ -70,8 +72,19 @@ struct Line {
     is_new: bool,
 }
 
+/// What becomes of a message that cannot be entered in the ledger.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Entry {
+    /// It goes without (LEDGER-3).
+    Wanted,
+    /// It is not sent.
+    Needed,
+}
+
 /// What a reply came to.
 #[derive(Debug)]
+#[must_use = "it says whether anything was sent"]
+#[non_exhaustive]
 pub enum Replied {
     /// It was sent.
     Sent {
@@ -89,7 +102,7 @@ pub enum Replied {
 /// What became of a message (RECEIPT-3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum State {
+pub enum MessageState {
     /// It is in the mailbox.
     Pending,
     /// A reader has it and has not acknowledged it.
@@ -172,7 +185,7 @@ impl Delivery {
                 "send to",
                 mailbox.path(),
                 format!("{to} is the sender itself"),
-                "nothing was written; mbox send --to-self does it, if it is meant",
+                "nothing was written; if it is meant, allow it (send --to-self)",
             ));
         }
         Ok(mailbox)
@@ -185,11 +198,19 @@ impl Delivery {
         };
         let is_new = !message.has_id();
         let (id, text) = to.line_of(&message, how)?;
-        self.enter_and_append(to, name, Line { id, text, is_new }, how)
+        let line = Line { id, text, is_new };
+        self.enter_and_append(to, name, line, how, Entry::Wanted)
     }
 
     /// LEDGER-2.
-    fn enter_and_append(&self, to: &Mailbox, name: &str, line: Line, how: &Append) -> Result<Sent> {
+    fn enter_and_append(
+        &self,
+        to: &Mailbox,
+        name: &str,
+        line: Line,
+        how: &Append,
+        entry: Entry,
+    ) -> Result<Sent> {
         to.has_mail()?; // refuse what is no record file before leaving any trace
         let Line { id, text, is_new } = line;
         let mut sent = Sent {
@@ -204,7 +225,11 @@ impl Delivery {
             ledger.enter(&text, unless, how)?;
             Ok(ledger)
         });
-        to.append_unless(&text, how, || Ok(false))?;
+        let entered = match entry {
+            Entry::Wanted => entered,
+            Entry::Needed => Ok(entered?),
+        };
+        to.append_lines(&text, how)?;
         // The message comes first: what is pruned can wait.
         match entered.map(|ledger| ledger.prune(self.ledger_max, text.len())) {
             Ok(Ok(pruned)) => sent.pruned = pruned,
@@ -237,10 +262,12 @@ impl Delivery {
         Ok(Replied::Sent { sent, to })
     }
 
-    /// Sends a message to `to` as a request, and returns what waits for the answer.
+    /// Sends a message to `to` as a request, with a `request_id` of its own, and returns what
+    /// waits for the answer.
     ///
     /// # Errors
-    /// As for [`send`](Delivery::send); [`ErrorKind::Name`] without a name.
+    /// As for [`send`](Delivery::send); [`ErrorKind::Name`] without a name. One that cannot be
+    /// entered in the ledger is not sent, because it could not be answered.
     pub fn ask(&self, to: &str, message: Message, how: &Append) -> Result<Ask> {
         let me = self.me()?;
         let receiver = self.receiver(to)?;
@@ -249,19 +276,12 @@ impl Delivery {
         let mut lookout = Lookout::open(None)?;
         lookout.add(0, &mailbox)?;
         let request_id = format!("{:016x}", rand::random::<u64>());
+        let is_new = !message.has_id();
         let message = message.request_id(request_id.as_str()).from(me);
-        let (id, line) = receiver.line_of(&message, how)?;
-        let pending = self.note_request(&request_id, &line)?;
-        let sent = self.enter_and_append(
-            &receiver,
-            to,
-            Line {
-                id,
-                text: line,
-                is_new: true,
-            },
-            how,
-        );
+        let (id, text) = receiver.line_of(&message, how)?;
+        let pending = self.note_request(me, &request_id, &text)?;
+        let line = Line { id, text, is_new };
+        let sent = self.enter_and_append(&receiver, to, line, how, Entry::Needed);
         let sent = sent.inspect_err(|_| {
             let _ = fs::unlink(&pending); // else it is given up by its age
         })?;
@@ -271,17 +291,18 @@ impl Delivery {
                 from: Some(to.to_owned()),
                 ..Match::default()
             },
-            ledger: Ledger::of(&self.root, me)?,
+            ledger: Ledger::of(&self.root, me).ok(), // it says where an answer went, at best
             request_id,
             sent,
             mailbox,
             lookout,
+            not_before: None,
         })
     }
 
     /// PENDING-1.
-    fn note_request(&self, request_id: &str, line: &[u8]) -> Result<PathBuf> {
-        let dir = self.root.place(place::PENDING).join(self.me()?);
+    fn note_request(&self, me: &str, request_id: &str, line: &[u8]) -> Result<PathBuf> {
+        let dir = self.root.pending(me)?;
         let path = dir.join(request_id);
         let failed = |e| Error::io("note the request in", &path, e);
         loop {
@@ -289,8 +310,14 @@ impl Delivery {
             // Others remove an empty directory.
             match fs::create_new(&path) {
                 Ok(Some(mut file)) => {
-                    file.write_all(line).map_err(failed)?;
-                    return Ok(path);
+                    let written = file.write_all(line);
+                    return match written {
+                        Ok(()) => Ok(path),
+                        Err(e) => {
+                            let _ = fs::unlink(&path); // the error before it is told
+                            Err(failed(e))
+                        }
+                    };
                 }
                 Ok(None) => return Err(Error::unsafe_file("note the request in", &path)),
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
@@ -304,21 +331,22 @@ impl Delivery {
     ///
     /// # Errors
     /// When a file is unsafe or cannot be read; [`ErrorKind::Name`] without a name.
-    pub fn show(&self, id: &str) -> Result<Option<(Record, State)>> {
+    pub fn show(&self, id: &str) -> Result<Option<(Record, MessageState)>> {
         let ledger = Ledger::of(&self.root, self.me()?)?;
         let Some(entry) = ledger.find(id)? else {
             return Ok(None);
         };
         let mailbox = self.root.mailbox(self.me()?)?;
         let state = match mailbox.find(id)? {
-            Some((Place::Claim, _)) => State::InHand,
-            Some((Place::Records, _)) => State::Pending,
+            // In a claim that was given up it is whoever's comes next.
+            Some((Place::Claim, _)) if mailbox.is_in_hand()? => MessageState::InHand,
+            Some(_) => MessageState::Pending,
             None => match ledger.receipt(id)? {
-                Some(receipt) => State::HandedOver {
+                Some(receipt) => MessageState::HandedOver {
                     at: receipt.at,
                     by: receipt.by,
                 },
-                None => State::Gone,
+                None => MessageState::Gone,
             },
         };
         Ok(Some((entry, state)))
@@ -328,9 +356,9 @@ impl Delivery {
         self.me.as_deref().ok_or_else(|| {
             Error::new(
                 ErrorKind::Name,
-                "look into the ledger in",
+                "tell who you are in",
                 self.root.dir(),
-                "nobody said whose",
+                "you gave no name",
                 "give --from NAME, or set MBOX_NAME to your own",
             )
         })
@@ -338,15 +366,33 @@ impl Delivery {
 }
 
 /// A request that was sent, and waits for its answer.
+#[must_use = "an answer that nobody waits for is ordinary mail"]
 pub struct Ask {
     request_id: String,
     sent: Sent,
     wanted: Match,
     mailbox: Mailbox,
     /// Where the answer is entered before the mailbox has it.
-    ledger: Ledger,
+    ledger: Option<Ledger>,
     lookout: Lookout,
+    /// While another reader has the answer in hand, no claim is tried before this.
+    not_before: Option<Instant>,
 }
+
+/// What waiting for an answer came to.
+#[must_use = "a claim that is dropped is handed over again"]
+#[non_exhaustive]
+pub enum Answer {
+    /// It is here.
+    Taken(Box<Claim>),
+    /// Another reader of the mailbox was handed the message with this id, which is the answer.
+    Elsewhere(String),
+    /// It did not come in time. One that comes later is ordinary mail.
+    TimedOut,
+}
+
+/// How long to rest when another reader has the answer in hand: it may give it back.
+const REST: Duration = Duration::from_millis(500);
 
 impl Ask {
     /// What the answer carries as `reply_to`.
@@ -356,46 +402,68 @@ impl Ask {
     }
 
     /// The message that was sent.
-    #[must_use]
     pub fn sent(&self) -> &Sent {
         &self.sent
     }
 
-    /// Waits for the answer and takes it, and no other message; `None` when it did not come
-    /// in time. One that comes later is ordinary mail.
+    /// Waits for the answer and takes it, and no other message.
     ///
     /// # Errors
-    /// As for [`Mailbox::take`].
-    pub fn answer(&mut self, timeout: Duration) -> Result<Option<Claim>> {
+    /// As for [`Mailbox::take`], but that a busy mailbox is tried again.
+    pub fn answer(&mut self, timeout: Duration) -> Result<Answer> {
+        self.answer_holding(timeout, &mut Deferred::begin)
+            .map(|(answer, _)| answer)
+    }
+
+    /// The same for a caller who goes on holding back the signals that `hold` held back.
+    pub(crate) fn answer_holding(
+        &mut self,
+        timeout: Duration,
+        hold: &mut dyn FnMut() -> Deferred,
+    ) -> Result<(Answer, Deferred)> {
         let end = Deadline::after(timeout);
         loop {
-            if let Some(answer) = self.try_answer(&Deferred::begin())? {
-                return Ok(Some(answer));
+            let signals = hold();
+            if let Some(claim) = self.try_take(&signals)? {
+                return Ok((Answer::Taken(Box::new(claim)), signals));
+            }
+            let ledger = self.ledger.as_ref();
+            // One that cannot be read says nothing.
+            let elsewhere = ledger.map(|ledger| ledger.find_handed_over(&self.wanted));
+            if let Some(Ok(Some(id))) = elsewhere {
+                return Ok((Answer::Elsewhere(id), signals));
             }
             if end.has_passed() {
-                return Ok(None);
+                return Ok((Answer::TimedOut, signals));
             }
-            self.wait(&end)?;
+            drop(signals);
+            let rest = self
+                .not_before
+                .map(|then| then.saturating_duration_since(Instant::now()));
+            let rest = rest.filter(|rest| !rest.is_zero());
+            let most = rest.map_or(end.left(), |rest| rest.min(end.left()));
+            self.lookout.wait(Some(most), None)?;
         }
     }
 
-    /// The id of the answer, when it was sent, whoever has it by now.
-    ///
-    /// # Errors
-    /// When the ledger is unsafe or cannot be read.
-    pub fn answer_id(&self) -> Result<Option<String>> {
-        self.ledger.find_answer(&self.wanted)
-    }
-
-    /// The answer, when it is there.
-    pub(crate) fn try_answer(&self, signals: &Deferred) -> Result<Option<Claim>> {
-        let claim = self.mailbox.take_holding(&self.wanted, signals)?;
-        Ok(claim.map(|claim| claim.by("ask")))
-    }
-
-    /// Waits until the mailbox may have changed.
-    pub(crate) fn wait(&mut self, end: &Deadline) -> Result<()> {
-        self.lookout.wait(Some(end.left()), None).map(drop)
+    fn try_take(&mut self, signals: &Deferred) -> Result<Option<Claim>> {
+        match self.mailbox.place_of(&self.wanted)? {
+            None => return Ok(None),
+            Some(Place::Records) => {}
+            // Another reader has it, or died with it.
+            Some(Place::Claim) => {
+                let now = Instant::now();
+                if self.not_before.is_some_and(|then| now < then) {
+                    return Ok(None);
+                }
+                self.not_before = Some(now + REST);
+            }
+        }
+        match self.mailbox.take_holding(&self.wanted, signals) {
+            Ok(claim) => Ok(claim.map(|claim| claim.by("ask"))),
+            Err(error) if error.kind() == ErrorKind::Busy => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Where the answer comes to.
@@ -404,8 +472,19 @@ impl Ask {
     }
 }
 
+impl std::fmt::Debug for Ask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ask")
+            .field("request_id", &self.request_id)
+            .field("sent", &self.sent)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What a migration came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "it says whether anything stays"]
+#[non_exhaustive]
 pub enum Migrated {
     /// The mail is in the other mailbox; or there was none.
     All,
@@ -413,8 +492,8 @@ pub enum Migrated {
     InHand,
 }
 
-/// Moves the mail of `old` to `new`, with the entries of the ledger where both have one
-/// (MIGRATEV-1).
+/// Moves the mail of `old` to `new`, with its entries in the ledger where both were given by
+/// name (MIGRATEV-1).
 ///
 /// # Guarantees
 /// Wherever it is stopped, no message is lost or there twice; begun again, it moves the rest.
@@ -423,19 +502,18 @@ pub enum Migrated {
 /// As for [`Claim::move_to`].
 pub fn migrate(old: &Mailbox, new: &Mailbox) -> Result<Migrated> {
     let signals = Deferred::begin();
-    let Some(claim) = old.drain_holding(&signals)? else {
-        return Ok(match old.has_mail()? {
-            true => Migrated::InHand,
-            false => Migrated::All,
-        });
-    };
-    // Only now: what was sent since has its entry too.
-    if let (Some(old), Some(new)) = (old.its_ledger()?, new.its_ledger()?) {
-        Ledger::at(old).copy_to(&Ledger::at(new))?;
+    if let Some(mut claim) = old.drain_holding(&signals)? {
+        if let (Some(from), Some(to)) = (old.its_ledger()?, new.its_ledger()?) {
+            let mut ids = HashSet::new();
+            for message in claim.messages() {
+                ids.extend(message?.id().map(str::to_owned));
+            }
+            Ledger::at(from).copy_to(&Ledger::at(to), &ids)?;
+        }
+        claim.move_to_holding(new, &signals)?;
     }
-    claim.move_to_holding(new, &signals)?;
-    Ok(match old.has_mail()? {
-        true if !old.list_claims()?.names.is_empty() => Migrated::InHand,
-        _ => Migrated::All,
+    Ok(match old.list_claims()?.names.is_empty() {
+        true => Migrated::All,
+        false => Migrated::InHand,
     })
 }

@@ -76,6 +76,7 @@ impl Error {
             Some(Errno::EMFILE | Errno::ENFILE) => {
                 (ErrorKind::Io, "raise the limit of open files (ulimit -n)")
             }
+            Some(Errno::EXDEV) => (ErrorKind::Io, "both have to be on one filesystem"),
             Some(Errno::ENOENT) => (ErrorKind::Io, "create the directory first"),
             _ => (ErrorKind::Io, "earlier mail is intact; try again"),
         };

@@ -5,9 +5,10 @@
 //! (LEDGER-1): an entry is appended, old ones are pruned by a bounded drain whose records go
 //! nowhere, and a look-up is a peek.
 
+use std::collections::HashSet;
 use std::io::Write;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::receipt::{Pruned, Receipt, appended, parse_all};
 use crate::format::record::Record;
 use crate::format::{LEDGER_WAIT, suffix};
@@ -30,14 +31,12 @@ impl Ledger {
     /// # Errors
     /// For what is not a name, and for an unsafe root.
     pub(crate) fn of(root: &Root, name: &str) -> Result<Ledger> {
-        Ok(Ledger::at(root.ledger(name)?))
+        Ok(Ledger::at(root.ledger(name)?.waiting(LEDGER_WAIT)))
     }
 
     /// The one whose record file is `records`.
     pub(crate) fn at(records: Mailbox) -> Ledger {
-        Ledger {
-            records: records.waiting(LEDGER_WAIT),
-        }
+        Ledger { records }
     }
 
     /// The same, whose lock is waited for no longer than `wait`, and 1 s (LEDGER-3).
@@ -48,13 +47,29 @@ impl Ledger {
 
     /// Writes an entry, a record and its newline. With `unless` it does so only when no entry
     /// has that id (LEDGER-4).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Data`] when another message has it.
     pub(crate) fn enter(&self, line: &[u8], unless: Option<&str>, how: &Append) -> Result<()> {
-        self.records
-            .append_unless(line, how, || match unless {
-                Some(id) => Ok(self.find(id)?.is_some()),
-                None => Ok(false),
-            })
-            .map(drop)
+        let is_there = || {
+            let Some(id) = unless else {
+                return Ok(false);
+            };
+            let Some(entry) = self.find(id)? else {
+                return Ok(false);
+            };
+            match is_same(&entry, line) {
+                true => Ok(true),
+                false => Err(Error::new(
+                    ErrorKind::Data,
+                    "enter the message in",
+                    self.records.path(),
+                    format!("another message has the id {id}"),
+                    "send it with an id of its own",
+                )),
+            }
+        };
+        self.records.append_unless(line, how, is_there).map(drop)
     }
 
     /// The entry with this id (LEDGER-5).
@@ -63,8 +78,15 @@ impl Ledger {
         Ok(found.map(|(_, record)| record))
     }
 
-    /// The id of the last entry that is `wanted`.
-    pub(crate) fn find_answer(&self, wanted: &Match) -> Result<Option<String>> {
+    /// The id of the last entry that is `wanted`, if a receipt says that it was handed over.
+    pub(crate) fn find_handed_over(&self, wanted: &Match) -> Result<Option<String>> {
+        let Some(id) = self.find_id(wanted)? else {
+            return Ok(None);
+        };
+        Ok(self.receipt(&id)?.map(|_| id))
+    }
+
+    fn find_id(&self, wanted: &Match) -> Result<Option<String>> {
         let entries = self.records.peek(&Peek::default())?.records;
         let answer = entries.iter().rfind(|entry| wanted.fits(entry));
         Ok(answer.and_then(Record::id).map(str::to_owned))
@@ -100,7 +122,7 @@ impl Ledger {
     }
 
     /// Whether it is time to count: a ledger that is not small is counted when it has grown by
-    /// about a sixteenth, so that it costs the same for each message however long it is.
+    /// a sixteenth to an eighth, so that it costs the same for each message however long it is.
     fn may_be_long(&self, entered: u64) -> Result<bool> {
         let failed = |e| Error::io("look at", self.records.path(), e);
         let meta = fs::lstat(self.records.path()).map_err(failed)?;
@@ -139,13 +161,14 @@ impl Ledger {
         Ok(None)
     }
 
-    /// Enters what `to` lacks of the entries of this one, in their order.
-    pub(crate) fn copy_to(&self, to: &Ledger) -> Result<()> {
+    /// Enters in `to` what it lacks of the entries with these ids, in their order.
+    pub(crate) fn copy_to(&self, to: &Ledger, ids: &HashSet<String>) -> Result<()> {
         let has = to.records.peek(&Peek::default())?.records;
-        let has: std::collections::HashSet<&str> = has.iter().filter_map(Record::id).collect();
+        let has: HashSet<&str> = has.iter().filter_map(Record::id).collect();
         let mut missing = Vec::new();
         for entry in self.records.peek(&Peek::default())?.records {
-            if !entry.id().is_some_and(|id| has.contains(id)) {
+            let is_missing = |id: &str| ids.contains(id) && !has.contains(id);
+            if entry.id().is_some_and(is_missing) {
                 missing.extend_from_slice(entry.bytes());
                 missing.push(b'\n');
             }
@@ -159,4 +182,15 @@ impl Ledger {
         let read = fs::read(&path).map_err(|e| Error::io("read", &path, e))?;
         Ok(read.unwrap_or_default())
     }
+}
+
+/// Whether a line is the message of an entry, sent again.
+fn is_same(entry: &Record, line: &[u8]) -> bool {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    Record::from_line(line.to_owned()).is_ok_and(|message| {
+        entry.from() == message.from()
+            && entry.body() == message.body()
+            && entry.request_id() == message.request_id()
+            && entry.reply_to() == message.reply_to()
+    })
 }

@@ -65,7 +65,7 @@ mod watch;
 #[doc(hidden)]
 pub mod cli;
 
-pub use delivery::{Ask, Delivery, Migrated, Replied, Sent, State, migrate};
+pub use delivery::{Answer, Ask, Delivery, MessageState, Migrated, Replied, Sent, migrate};
 pub use error::{Error, ErrorKind, Result};
 pub use events::{Hub, Line, Place, Stream};
 pub use format::event::Request;
@@ -74,7 +74,7 @@ pub use format::name::{is_id, is_name};
 pub use format::record::Record;
 pub use format::session::Session;
 pub use format::token::Token;
-pub use format::{DEFAULT_TIMEOUT, DEFAULT_WAIT, LEDGER_MAX, MAX_BODY, MAX_RECORD};
+pub use format::{ASK_TIMEOUT, DEFAULT_WAIT, LEDGER_MAX, MAX_BODY, MAX_RECORD};
 pub use lock::{LockGuard, Released};
 pub use mailbox::{
     Append, Bounded, Claim, Delivered, Limit, Mailbox, Match, Messages, Peek, Peeked,

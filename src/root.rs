@@ -89,11 +89,16 @@ impl Root {
     pub(crate) fn mailboxes_and_leftovers(&self) -> Result<Vec<Mailbox>> {
         let ends = ["", suffix::CLAIMS, suffix::LOCK, suffix::DAMAGED];
         let left = [suffix::OWNER, suffix::STEAL, suffix::GUARD];
-        let ends = [&ends[..], &left].concat();
-        let ledgers = self.names_in(&self.place(place::RECEIVED), &ends)?;
-        let ledgers = ledgers.iter().map(|name| self.ledger(name));
-        let mailboxes = self.mailboxes_with(&ends)?.into_iter().map(Ok);
-        mailboxes.chain(ledgers).collect()
+        self.mailboxes_with(&[&ends[..], &left].concat())
+    }
+
+    /// The ledgers, and those of which only leftovers are there.
+    pub(crate) fn ledgers_and_leftovers(&self) -> Result<Vec<Mailbox>> {
+        let ends = ["", suffix::CLAIMS, suffix::LOCK, suffix::DAMAGED];
+        let left = [suffix::OWNER, suffix::STEAL, suffix::GUARD];
+        let dir = self.place(place::RECEIVED);
+        let names = self.names_in(&dir, &[&ends[..], &left].concat())?;
+        names.iter().map(|name| self.ledger(name)).collect()
     }
 
     /// The mailboxes of which a file with one of these endings is there.
@@ -155,6 +160,25 @@ impl Root {
     /// Where its mailboxes are.
     pub(crate) fn mailboxes(&self) -> PathBuf {
         self.place(place::MAILBOXES)
+    }
+
+    /// Where the requests of `name` are, in places nobody else could have prepared (PLACE-1).
+    pub(crate) fn pending(&self, name: &str) -> Result<PathBuf> {
+        let all = self.place(place::PENDING);
+        self.check_place(&all)?;
+        let dir = all.join(name);
+        check_directory(&dir)?;
+        Ok(dir)
+    }
+
+    /// The names that have requests.
+    pub(crate) fn names_with_requests(&self) -> Result<Vec<String>> {
+        let dir = self.place(place::PENDING);
+        self.check_place(&dir)?;
+        let entries = fs::list(&dir).map_err(|e| Error::io(OP, &dir, e))?;
+        let entries = entries.unwrap_or_default().into_iter();
+        let names = entries.filter_map(|entry| entry.into_string().ok());
+        Ok(names.filter(|n| name::is_name(n.as_bytes())).collect())
     }
 
     /// A directory or file of the root.

@@ -71,18 +71,20 @@ impl Root {
         write(&path, &session, &lock)?;
         release(lock)?;
         drop(signals);
-        let _ = self.reap(name); // what is over can wait for the next one
+        // What is over can wait for the next one.
+        let _ = self.give_up_old_requests();
+        let _ = self.reap(name);
         Ok(session)
     }
 
-    /// The sessions there are, by name, alive or not.
+    /// The sessions there are, by name, alive or not; files that cannot be read are left out.
     ///
     /// # Errors
     /// When the root is unsafe or cannot be read.
     pub fn sessions(&self) -> Result<Vec<Session>> {
         let mut sessions = Vec::new();
         for name in self.session_names()? {
-            sessions.extend(self.read_session(&name)?);
+            sessions.extend(self.read_session(&name).unwrap_or_default());
         }
         Ok(sessions)
     }
@@ -91,19 +93,22 @@ impl Root {
     /// for that of `but`.
     fn reap(&self, but: &str) -> Result<()> {
         for name in self.session_names()? {
-            if but == name || !self.is_over(&name)? {
-                continue;
+            if but != name && self.is_over(&name).unwrap_or(false) {
+                let _ = self.end(&name); // one that is locked, or cannot be removed
             }
-            let signals = Deferred::begin();
-            let path = self.session_path(&name);
-            let lock = lock(&path, Duration::ZERO, &signals)?;
-            // Again: somebody may have taken the name since.
-            if self.is_over(&name)? {
-                fs::unlink(&path).map_err(|e| Error::io("remove", &path, e))?;
-            }
-            release(lock)?;
         }
         Ok(())
+    }
+
+    fn end(&self, name: &str) -> Result<()> {
+        let signals = Deferred::begin();
+        let path = self.session_path(name);
+        let lock = lock(&path, Duration::ZERO, &signals)?;
+        // Again: somebody may have taken the name since.
+        if self.is_over(name)? {
+            fs::unlink(&path).map_err(|e| Error::io("remove", &path, e))?;
+        }
+        release(lock)
     }
 
     fn is_over(&self, name: &str) -> Result<bool> {
@@ -115,17 +120,36 @@ impl Root {
 
     /// Whether `name` may still be answered.
     fn has_request(&self, name: &str) -> Result<bool> {
-        let dir = self.place(place::PENDING).join(name);
+        Ok(self.requests(name)?.iter().any(|(_, is_old)| !is_old))
+    }
+
+    /// The requests of `name`, and whether each is old.
+    fn requests(&self, name: &str) -> Result<Vec<(PathBuf, bool)>> {
+        let dir = self.pending(name)?;
         let failed = |e| Error::io("look at", &dir, e);
+        let mut requests = Vec::new();
         for entry in fs::list(&dir).map_err(failed)?.unwrap_or_default() {
-            let meta = fs::lstat(&dir.join(entry)).map_err(failed)?;
+            let path = dir.join(entry);
+            let meta = fs::lstat(&path).map_err(failed)?;
             let made = meta.and_then(|meta| meta.modified().ok());
-            let is_young = |made: SystemTime| clock::distance_from_now(made) < REQUEST_STALE;
-            if made.is_some_and(is_young) {
-                return Ok(true);
-            }
+            let is_old = |made: SystemTime| clock::distance_from_now(made) >= REQUEST_STALE;
+            requests.extend(made.map(|made| (path, is_old(made))));
         }
-        Ok(false)
+        Ok(requests)
+    }
+
+    /// Removes the requests nobody waits for any more (PENDING-3).
+    fn give_up_old_requests(&self) -> Result<()> {
+        for name in self.names_with_requests()? {
+            for (path, is_old) in self.requests(&name)? {
+                if is_old {
+                    fs::unlink(&path).map_err(|e| Error::io("remove", &path, e))?;
+                }
+            }
+            let dir = self.pending(&name)?;
+            fs::rmdir(&dir).map_err(|e| Error::io("remove", &dir, e))?;
+        }
+        Ok(())
     }
 
     fn session_names(&self) -> Result<Vec<String>> {

@@ -146,7 +146,8 @@ pub(super) struct AskArgs {
     pub(super) sending: Sending,
     #[arg(long, value_name = "FORMAT", help = FORMAT_HELP, conflicts_with = "json")]
     pub(super) format: Option<Format>,
-    /// One JSON object: correlation, id, request_id, to, reply
+    /// One JSON object: correlation (correlated, timed_out, elsewhere), id, request_id, to,
+    /// and reply or reply_id
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -219,7 +220,8 @@ pub(super) struct RegisterArgs {
     /// My name [default: $MBOX_NAME, or the program that called mbox and its process id]
     #[arg(value_parser = name)]
     pub(super) name: Option<String>,
-    /// The process that has this name [default: the one that called mbox]
+    /// The process that has this name [default: the one that called mbox; in a script give
+    /// --pid $PPID for whoever runs it]
     #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
     pub(super) pid: Option<i32>,
     /// What it is, such as claude
@@ -391,7 +393,6 @@ pub(super) struct HasArgs {
 /// Prints what the host adds to what the agent sees, or nothing, and always exits 0. The
 /// mailbox is $MBOX_NAME, or the session the event names.
 #[derive(Debug, clap::Args)]
-#[command(subcommand_help_heading = "Agents")]
 pub(super) struct HookArgs {
     #[command(subcommand)]
     pub(super) verb: HookVerb,
@@ -404,6 +405,45 @@ pub(super) enum HookVerb {
     /// Codex CLI
     Codex,
     /// Gemini CLI
+    Gemini,
+    /// Have the host of an agent run mbox, by an entry in its settings
+    Install(HookPlace),
+    /// Take that entry out again
+    Uninstall(HookPlace),
+    /// Show where hooks are installed, and whether what they run is there
+    Status(HookStatusArgs),
+}
+
+/// Which settings. Everything else in them stays as it is; what they were before is kept
+/// beside them.
+#[derive(Debug, clap::Args)]
+pub(super) struct HookPlace {
+    /// Whose settings
+    pub(super) agent: AgentName,
+    /// Those of the user, for all projects [default]
+    #[arg(long, conflicts_with = "project")]
+    pub(super) user: bool,
+    /// Those of the project in the working directory
+    #[arg(long)]
+    pub(super) project: bool,
+    /// Print what the file would become, and change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct HookStatusArgs {
+    /// Of which agent [default: all]
+    pub(super) agent: Option<AgentName>,
+    /// One JSON object per place, one a line
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum AgentName {
+    Claude,
+    Codex,
     Gemini,
 }
 

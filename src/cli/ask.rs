@@ -10,9 +10,8 @@ use super::exit::{Exit, Status, say};
 use super::out::{self, Out, deliver, refuse_closed_stdout, say_foreign};
 use super::send::{begin, tell};
 use super::{Places, body};
-use crate::delivery::Ask;
+use crate::delivery::{Answer, Ask};
 use crate::format::message::Message;
-use crate::sys::clock::Deadline;
 use crate::sys::signals::Deferred;
 
 pub(super) fn run(args: AskArgs, places: &Places) -> Result<Status, Exit> {
@@ -20,44 +19,38 @@ pub(super) fn run(args: AskArgs, places: &Places) -> Result<Status, Exit> {
     let (party, how) = begin(&args.sending, places)?;
     let message = Message::new(body::read(args.body, how.max_body)?);
     let mut ask = party.ask(&args.to, message, &how)?;
-    let end = Deadline::after(args.timeout);
-    let mut missed = None;
     tell(ask.sent(), &args.sending);
-    loop {
-        // Until the delivery watches for them: a claim is given up before a signal ends us.
-        let signals = Deferred::begin();
-        if let Some(claim) = ask.try_answer(&signals)? {
+    // Until the delivery watches for them: a claim is given up before a signal ends us.
+    let answer = ask.answer_holding(args.timeout, &mut Deferred::begin);
+    let (answer, signals) = answer.inspect_err(|_| {
+        let request = ask.id();
+        say(&format!("the request {request} was sent all the same"));
+    })?;
+    match answer {
+        Answer::Taken(claim) => {
             let mut out = match args.json {
                 false => Out::new(args.format),
                 true => Out::wrapping(|record| correlated(&ask, &args.to, record)),
             };
-            deliver(ask.mailbox(), claim, &mut out, &signals)?;
+            deliver(ask.mailbox(), *claim, &mut out, &signals)?;
             say_foreign(ask.mailbox())?;
-            return Ok(Status::Yes);
+            Ok(Status::Yes)
         }
-        drop(signals);
-        if end.has_passed() {
-            break;
-        }
-        // It is in the ledger before it is in the mailbox, and stays there.
-        if let Some(id) = ask.answer_id()? {
-            let until = missed.get_or_insert_with(|| Deadline::after(ON_ITS_WAY));
-            if until.has_passed() {
-                return elsewhere(&ask, &args.to, args.json, &id);
-            }
-            ask.wait(until)?;
-        } else {
-            ask.wait(&end)?;
-        }
+        Answer::Elsewhere(id) => elsewhere(&ask, &args.to, args.json, &id),
+        Answer::TimedOut => timed_out(&ask, &args.to, args.json, args.timeout),
     }
-    if args.json {
-        let told = Told::of(&ask, &args.to, "timed_out", None);
+}
+
+fn timed_out(ask: &Ask, to: &str, as_json: bool, after: Duration) -> Result<Status, Exit> {
+    if as_json {
+        let told = Told::of(ask, to, "timed_out", None);
         out::answer(&told.to_line(), "the request stands all the same")?;
     }
-    let (to, request) = (&args.to, ask.id());
+    let (me, request) = (ask.mailbox().title(), ask.id());
     say(&format!(
-        "no answer from {to} in {} s; a later one is ordinary mail: mbox take --reply-to {request}",
-        args.timeout.as_secs_f64()
+        "no answer from {to} in {} s; a later one is ordinary mail: \
+         mbox take {me} --reply-to {request}",
+        after.as_secs_f64()
     ));
     Ok(Status::No)
 }
@@ -71,14 +64,13 @@ fn elsewhere(ask: &Ask, to: &str, as_json: bool, id: &str) -> Result<Status, Exi
         };
         out::answer(&told.to_line(), "the answer is in the ledger all the same")?;
     }
+    let me = ask.mailbox().title();
     say(&format!(
-        "the answer {id} was handed to another reader of your mailbox; see mbox show {id}"
+        "the answer {id} was handed to another reader of your mailbox; see \
+         mbox show {id} --from {me}"
     ));
     Ok(Status::No)
 }
-
-/// How long an answer may be in the ledger and not yet in the mailbox.
-const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// What `--json` prints. Fields are only ever added.
 #[derive(Serialize)]

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use super::args::{HookArgs, HookVerb};
 use super::exit::{Exit, Status};
 use super::out::{hand_over, refuse_closed_stdout};
-use super::{Places, var};
+use super::{Places, hook_install, var};
 use crate::hook::{Agent, Visit};
 use crate::root::Root;
 use crate::sys::fs;
@@ -16,6 +16,9 @@ pub(super) fn run(args: HookArgs, places: &Places) -> Result<Status, Exit> {
         HookVerb::Claude => Agent::Claude,
         HookVerb::Codex => Agent::Codex,
         HookVerb::Gemini => Agent::Gemini,
+        HookVerb::Install(args) => return hook_install::install(&args),
+        HookVerb::Uninstall(args) => return hook_install::uninstall(&args),
+        HookVerb::Status(args) => return hook_install::status(&args, places),
     };
     if let Ok(root) = places.root()
         && let Err(exit) = visit(agent, &root)

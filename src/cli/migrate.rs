@@ -12,7 +12,7 @@ pub(super) fn run(args: MigrateArgs, places: &Places) -> Result<Status, Exit> {
         Ok::<_, Exit>(mailbox.waiting(args.wait.time))
     };
     let (old, new) = (mailbox(&args.old)?, mailbox(&args.new)?);
-    if old.path() == new.path() {
+    if old.is_same(&new) {
         return Err(Exit::usage("OLD and NEW are one mailbox; give another one"));
     }
     let migrated = migrate(&old, &new)?;

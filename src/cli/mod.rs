@@ -15,6 +15,7 @@ mod events;
 mod exit;
 mod has;
 mod hook;
+mod hook_install;
 mod list;
 mod lock;
 mod migrate;
@@ -38,6 +39,7 @@ use clap::Parser;
 use self::args::{Args, Verb};
 use self::exit::{Exit, Status, say};
 use crate::delivery::Delivery;
+use crate::format::name::is_name;
 use crate::mailbox::Mailbox;
 use crate::root::{self, Root};
 use crate::sys::{limits, signals};
@@ -116,9 +118,13 @@ impl Places {
 
     /// The party that is `from`, or else `MBOX_NAME`, or has no name.
     fn party(&self, from: Option<&str>) -> Result<Delivery, Exit> {
-        let mine = var("MBOX_NAME");
+        let mine = var("MBOX_NAME").filter(|_| from.is_none());
         // What is not UTF-8 is no name either way.
         let mine = mine.as_ref().map(|name| name.to_string_lossy());
+        if let Some(mine) = mine.as_ref().filter(|name| !is_name(name.as_bytes())) {
+            let why = "is not a name: 1 to 128 of A-Z a-z 0-9 . _ @ + -";
+            return Err(Exit::usage(format!("MBOX_NAME {why}: {mine}")));
+        }
         let delivery = Delivery::of(&self.root()?, from.or(mine.as_deref()))?;
         Ok(delivery)
     }

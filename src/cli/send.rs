@@ -98,7 +98,8 @@ fn ledger_max() -> Result<u64, Exit> {
     };
     let text = max_text.to_str().unwrap_or_default();
     let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit());
-    let max = is_decimal.then(|| text.parse().ok()).flatten();
+    let is_decimal = is_decimal && !text.is_empty();
+    let max = is_decimal.then(|| text.parse().unwrap_or(u64::MAX));
     max.filter(|&max| max > 0).ok_or_else(|| {
         let text = max_text.display();
         Exit::usage(format!(

@@ -9,7 +9,7 @@ use super::Places;
 use super::args::{Format, ShowArgs};
 use super::exit::{Exit, Status, say};
 use super::out::render;
-use crate::delivery::State;
+use crate::delivery::MessageState as State;
 use crate::format::record::Record;
 use crate::format::text::{escape, utc};
 

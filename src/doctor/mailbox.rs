@@ -23,7 +23,9 @@ impl Doctor {
             let looked = check(self, mailbox);
             self.look(name, looked);
         }
-        for ending in ["", suffix::CLAIMS, suffix::DAMAGED, suffix::GUARD] {
+        let files = ["", suffix::CLAIMS, suffix::DAMAGED, suffix::GUARD];
+        let of_ledgers = [suffix::RECEIPTS, suffix::OLD_RECEIPTS, suffix::PRUNED];
+        for ending in files.into_iter().chain(of_ledgers) {
             self.mode(Some(mailbox.title()), &beside(mailbox.path(), ending));
         }
         for finding in &mut self.findings[before..] {

@@ -144,6 +144,14 @@ pub fn examine(root: &Root, runtime_dir: Option<&Path>, fix: bool) -> Vec<Findin
         }
         Err(error) => doctor.add(Finding::failed("root", &error)),
     }
+    match root.ledgers_and_leftovers() {
+        Ok(ledgers) => {
+            for ledger in &ledgers {
+                doctor.mailbox(ledger);
+            }
+        }
+        Err(error) => doctor.add(Finding::failed("ledgers", &error)),
+    }
     doctor.backend(root);
     doctor.hub(root, runtime_dir);
     doctor.findings

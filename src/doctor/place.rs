@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::events::Place;
 use crate::events::socket::Found;
 use crate::format::event::Kind;
-use crate::format::{HELLO_WAIT, PROOF};
+use crate::format::{HELLO_WAIT, PROOF, place};
 use crate::root::Root;
 use crate::sys::fs;
 use crate::sys::notify::proof::prove;
@@ -38,6 +38,14 @@ impl Doctor {
         let was_open = [dir, &mailboxes].into_iter().any(is_open);
         self.mode(None, dir);
         self.mode(None, &mailboxes);
+        for place in [
+            place::RECEIVED,
+            place::PENDING,
+            place::SESSIONS,
+            place::ACTIVITY,
+        ] {
+            self.mode(None, &root.place(place));
+        }
         match root.check() {
             // ROOT-4 holds now, and says nothing of what others have put there before.
             Ok(()) if was_open => {

@@ -71,7 +71,7 @@ pub(crate) const RECEIPTS_MAX: u64 = 256 << 10;
 pub(crate) const REQUEST_STALE: Duration = Duration::from_secs(86_400);
 
 /// How long an answer is waited for unless told otherwise (ASKV-2).
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(45);
+pub const ASK_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// How long a hook waits for a lock (HOOK-1).
 pub(crate) const HOOK_WAIT: Duration = Duration::from_secs(1);

@@ -5,6 +5,22 @@ use crate::format::place;
 use crate::root::Root;
 use crate::sys::{clock, fs};
 
+/// When any agent was last stamped, in unix seconds.
+pub(crate) fn last_run(root: &Root) -> Result<Option<u64>> {
+    let dir = root.place(place::ACTIVITY);
+    let failed = |e| Error::io("look at", &dir, e);
+    let mut last = None;
+    for entry in fs::list(&dir).map_err(failed)?.unwrap_or_default() {
+        let stamp = fs::read(&dir.join(entry))
+            .map_err(failed)?
+            .unwrap_or_default();
+        let stamp = String::from_utf8_lossy(&stamp);
+        let seconds = stamp.split_ascii_whitespace().nth(1);
+        last = last.max(seconds.and_then(|seconds| seconds.parse().ok()));
+    }
+    Ok(last)
+}
+
 /// Notes that the agent of this name is at work from now on, or has nothing to do. Where
 /// there is no root nobody asks.
 pub(super) fn stamp(root: &Root, name: &str, is_busy: bool) -> Result<()> {

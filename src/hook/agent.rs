@@ -22,20 +22,50 @@ pub(super) enum When {
 }
 
 impl Agent {
-    /// How mail is handed over at this event, if it is.
-    pub(super) fn when(self, event: &Event) -> Option<When> {
-        let (context, last): (&[&str], &str) = match self {
+    pub(crate) const ALL: [Agent; 3] = [Agent::Claude, Agent::Codex, Agent::Gemini];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Agent::Claude => "claude",
+            Agent::Codex => "codex",
+            Agent::Gemini => "gemini",
+        }
+    }
+
+    /// Where its settings are, in a home directory or a project.
+    pub(super) fn settings_file(self) -> &'static str {
+        match self {
+            Agent::Claude => ".claude/settings.json",
+            Agent::Codex => ".codex/hooks.json",
+            Agent::Gemini => ".gemini/settings.json",
+        }
+    }
+
+    /// The events at which mail is handed over as context, and the one to go on with.
+    fn moments(self) -> (&'static [&'static str], &'static str) {
+        match self {
             Agent::Claude | Agent::Codex => (
                 &[
+                    "SessionStart",
+                    "UserPromptSubmit",
                     "PreToolUse",
                     "PostToolUse",
-                    "UserPromptSubmit",
-                    "SessionStart",
                 ],
                 "Stop",
             ),
-            Agent::Gemini => (&["AfterTool", "BeforeAgent", "SessionStart"], "AfterAgent"),
-        };
+            Agent::Gemini => (&["SessionStart", "BeforeAgent", "AfterTool"], "AfterAgent"),
+        }
+    }
+
+    /// The events a hook is to run at.
+    pub(super) fn events(self) -> Vec<&'static str> {
+        let (context, last) = self.moments();
+        [context, &[last]].concat()
+    }
+
+    /// How mail is handed over at this event, if it is.
+    pub(super) fn when(self, event: &Event) -> Option<When> {
+        let (context, last) = self.moments();
         match event.name.as_str() {
             name if context.contains(&name) => Some(When::Context),
             name if name == last && !event.is_going_on => Some(When::ToGoOn),

@@ -5,16 +5,20 @@
 //! each host wants to hear and when, `text.rs` puts messages into words; here is what
 //! becomes of an event: [`Visit::of`] says whether there is anything to do,
 //! [`Visit::stamp`] notes that the agent is at work, [`Visit::pick_up`] claims what fits.
-//! The caller writes it out, and acknowledges the claim when that was done (HOOK-11).
+//! `installer.rs` has a host run all this, by an entry in its settings (`settings.rs`). The caller writes it out, and acknowledges the claim when that was done (HOOK-11).
 
 mod activity;
 mod agent;
 mod event;
+mod installer;
+mod settings;
 mod text;
 
+pub(crate) use activity::last_run;
 pub(crate) use agent::Agent;
 use agent::When;
 use event::Event;
+pub(crate) use installer::{Changed, Settings};
 use text::Text;
 
 use crate::error::Result;

@@ -95,7 +95,7 @@ impl Mailbox {
     }
 
     /// Appends text of whole lines until it is known to stand (APP-7).
-    fn append_lines(&self, lines: &[u8], how: &Append) -> Result<()> {
+    pub(crate) fn append_lines(&self, lines: &[u8], how: &Append) -> Result<()> {
         self.append_unless(lines, how, || Ok(false)).map(drop)
     }
 

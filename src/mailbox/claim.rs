@@ -75,6 +75,14 @@ impl Mailbox {
         self.has_claims().map(drop) // refuses what is there and no directory
     }
 
+    /// Removes the claims directory, if nothing is in it.
+    pub(super) fn remove_empty_claims(&self) -> Result<()> {
+        let dir = &self.claims;
+        fs::rmdir(dir)
+            .map(drop)
+            .map_err(|e| Error::io("remove", dir, e))
+    }
+
     /// The claims there are now.
     pub(crate) fn list_claims(&self) -> Result<Listing> {
         self.has_claims()?; // refuses a link to a directory (FILE-2)
@@ -218,10 +226,7 @@ impl Claims {
 
     /// Removes the claims directory if nothing is in it.
     pub(super) fn remove_dir(&self) -> Result<()> {
-        let dir = &self.mailbox.claims;
-        fs::rmdir(dir)
-            .map(drop)
-            .map_err(|e| Error::io("remove", dir, e))
+        self.mailbox.remove_empty_claims()
     }
 
     fn give_up(&self) -> GiveUp {

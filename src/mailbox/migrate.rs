@@ -27,7 +27,13 @@ impl Claim {
         for (from, there) in self.places_in(to) {
             let failed = |e| Error::io("move mail to", &there, e);
             to.make_claims_dir()?;
-            while !fs::rename(&from, &there).map_err(failed)? {
+            let renamed = || {
+                fs::rename(&from, &there).map_err(|e| {
+                    let _ = to.remove_empty_claims(); // the error before it is told
+                    failed(e)
+                })
+            };
+            while !renamed()? {
                 if fs::lstat(&from).map_err(failed)?.is_none() {
                     break; // adopted by another reader
                 }

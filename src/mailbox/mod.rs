@@ -86,7 +86,8 @@ impl Mailbox {
     /// Its ledger, when it was given by name.
     pub(crate) fn its_ledger(&self) -> Result<Option<Mailbox>> {
         let root = self.root.as_ref().filter(|_| self.ledger.is_some());
-        root.map(|root| root.ledger(&self.title)).transpose()
+        let ledger = root.map(|root| root.ledger(&self.title)).transpose()?;
+        Ok(ledger.map(|ledger| ledger.waiting(self.wait)))
     }
 
     /// The same mailbox, whose operations wait this long for the lock (5 s by default).
@@ -95,7 +96,7 @@ impl Mailbox {
         Mailbox { wait, ..self }
     }
 
-    /// Its name, or its path when it was given by path.
+    /// Its name, or its path when it was given by path; of a ledger, whose it is.
     #[must_use]
     pub fn title(&self) -> &str {
         &self.title
@@ -187,6 +188,15 @@ impl Mailbox {
             Some(meta) if !meta.is_file() => Err(Error::unsafe_file("use", &self.damaged)),
             _ => Ok(()),
         }
+    }
+
+    /// Whether both are the same files, however they were named.
+    pub(crate) fn is_same(&self, other: &Mailbox) -> bool {
+        let place = |mailbox: &Mailbox| {
+            let dir = fs::directory_identity(mailbox.directory());
+            dir.map(|dir| (dir, mailbox.records.file_name().map(ToOwned::to_owned)))
+        };
+        self.records == other.records || place(self).is_some_and(|it| Some(it) == place(other))
     }
 
     /// Length of the record file; `None` when there is none.

@@ -6,8 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use crate::error::{Error, Result};
 use crate::format::record::{Line, Record};
 use crate::format::token::ClaimName;
-use crate::mailbox::Mailbox;
 use crate::mailbox::reader::{Lines, Seen};
+use crate::mailbox::{Mailbox, Match};
 use crate::sys::fs;
 
 /// What to peek at.
@@ -86,6 +86,32 @@ impl Mailbox {
             }
         }
         Ok(None)
+    }
+
+    /// Where the first record that is `wanted` stands, if there is one.
+    pub(crate) fn place_of(&self, wanted: &Match) -> Result<Option<Place>> {
+        let files = self.settled_snapshot()?;
+        let claims = files.claims.into_iter();
+        let claims = claims.map(|(_, file)| (file, Place::Claim));
+        let records = files.records.map(|file| (file, Place::Records));
+        for (file, place) in claims.chain(records) {
+            let mut lines = Lines::of(file);
+            let failed = |e| Error::io("read", &self.records, e);
+            while let Some((line, _)) = lines.next().map_err(failed)? {
+                if let Line::Record(record) = Line::classify(line)
+                    && wanted.fits(&record)
+                {
+                    return Ok(Some(place));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether any claim is in the hands of a reader, who has not given it up.
+    pub(crate) fn is_in_hand(&self) -> Result<bool> {
+        let names = self.list_claims()?.names;
+        Ok(names.iter().any(|name| !name.is_given_up()))
     }
 
     /// How many lines there are, in claims and in the record file, but for empty ones.

@@ -58,12 +58,13 @@ impl Mailbox {
         let (Some(root), Some(ledger)) = (&self.root, &self.ledger) else {
             return Ok(());
         };
-        if !Mailbox::at(ledger).has_mail()? {
-            return Ok(());
-        }
-        let pending = root.place(place::PENDING).join(&self.title);
-        let answered = forget_requests(&pending, &handed.answers);
-        if !handed.ids.is_empty() {
+        let answered = match handed.answers.is_empty() {
+            true => Ok(()),
+            false => root
+                .pending(&self.title)
+                .and_then(|pending| forget_requests(&pending, &handed.answers)),
+        };
+        if !handed.ids.is_empty() && Mailbox::at(ledger).has_mail()? {
             root.check_place(&root.place(place::RECEIVED))?;
             write_receipts(ledger, &handed.ids, by)?;
         }
@@ -76,10 +77,9 @@ fn forget_requests(pending: &Path, answered: &[u64]) -> Result<()> {
         let path = pending.join(format!("{request:016x}"));
         fs::unlink(&path).map_err(|e| Error::io("remove", &path, e))?;
     }
-    if !answered.is_empty() {
-        fs::rmdir(pending).map_err(|e| Error::io("remove", pending, e))?;
-    }
-    Ok(())
+    fs::rmdir(pending)
+        .map(drop)
+        .map_err(|e| Error::io("remove", pending, e))
 }
 
 fn write_receipts(ledger: &Path, ids: &[u64], by: &str) -> Result<()> {

@@ -140,6 +140,31 @@ pub(crate) fn overwrite(path: &Path, text: &[u8]) -> io::Result<()> {
     file.write_all(text)
 }
 
+/// Puts a new content at `path` by rename, with the permissions of what is at `like`; the
+/// file is on stable storage before it has the name.
+pub(crate) fn replace(path: &Path, text: &[u8], like: &Path) -> io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(
+        ".tmp.{}.{:016x}",
+        std::process::id(),
+        rand::random::<u64>()
+    ));
+    let temporary = Path::new(&name);
+    let mut file = options().write(true).create_new(true).open(temporary)?;
+    let written = (|| {
+        file.write_all(text)?;
+        if let Some(meta) = lstat(like)? {
+            file.set_permissions(meta.permissions())?;
+        }
+        file.sync_all()?;
+        std::fs::rename(temporary, path)
+    })();
+    if written.is_err() {
+        let _ = unlink(temporary); // the error before it is told
+    }
+    written
+}
+
 /// Opens a regular file that is only ever locked, created if missing.
 pub(crate) fn open_guard(path: &Path) -> io::Result<File> {
     regular(

@@ -109,7 +109,10 @@ fn every_id_handed_over_resolves() {
                     assert!(claim.ack().unwrap().no_receipt.is_none());
                     let last = ids.last().expect("a claim has messages");
                     let state = bob.show(last).unwrap().unwrap().1;
-                    assert!(matches!(state, mbox::State::HandedOver { .. }), "{state:?}");
+                    assert!(
+                        matches!(state, mbox::MessageState::HandedOver { .. }),
+                        "{state:?}"
+                    );
                     handed.extend(ids);
                 } else if is_last {
                     return handed;
@@ -152,4 +155,18 @@ fn no_receipt() {
     let mut drain = fx.mbox(&["drain", "bob", "--format", "body"]);
     drain.assert().success().stdout("1\n").stderr(said);
     assert!(fx.drain("bob").is_empty());
+}
+
+/// LEDGER-4: the id of another message does not pass for one that is sent again.
+#[test]
+fn the_id_of_another_message() {
+    let fx = Fixture::new();
+    let id = "00c0ffee00c0ffee";
+    fx.mbox(&["send", "bob", "one", "--from", "alice", "--id", id])
+        .assert()
+        .success();
+    let said = predicates::str::contains("another message has the id");
+    let mut send = fx.mbox(&["send", "bob", "two", "--from", "carol", "--id", id]);
+    send.assert().success().stderr(said);
+    assert_eq!(entries(&fx).len(), 1);
 }
