@@ -4,7 +4,7 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
 use crate::calls::{Call, Kind};
-use crate::judge::{listen, nothing_left, settle};
+use crate::judge::{lines_of, listen, nothing_left, settle};
 use crate::rows::{BEFORE, Case, Does, Driver, NEXT};
 use crate::scene::{End, Parked, Record, Scene};
 
@@ -253,7 +253,7 @@ fn awake(
                 wanted.extend(said.acknowledged);
             }
         }
-        Does::Hand(_) => handed.extend(end.stdout.lines()),
+        Does::Hand(_) => handed.extend(lines_of(record.case, end)),
         Does::Lock | Does::Release | Does::Move => {}
     }
     scene.age_lock();

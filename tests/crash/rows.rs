@@ -47,6 +47,9 @@ pub const TOKEN: &str = "4242.0123456789abcdef";
 /// The same of a peer with guard.
 pub const GUARDED: &str = "4242.0123456789abcdef.g";
 
+/// What the host of an agent says.
+const EVENT: &str = "{\"session_id\":\"a\",\"hook_event_name\":\"PreToolUse\"}\n";
+
 /// The id of a message from `a` to `me`.
 pub const LETTER: &str = "00000000000000e1";
 
@@ -83,6 +86,7 @@ pub const ROWS: &[Row] = &[
     both("send", &["send", "a", "b1", "--id", "00000000000000b1"], Does::Append(&["b1"])),
     both("reply", &["reply", LETTER, "b1", "--from", "me", "--id", "00000000000000b1"], Does::Append(&["b1"])),
     Row { status: 1, ..binary("ask", &["ask", "a", "b1", "--from", "me", "--timeout", "0"], Does::Append(&["b1"])) },
+    Row { stdin: EVENT, ..binary("hook", &["hook", "claude"], Does::Hand(&BEFORE)) },
     binary("migrate", &["migrate", "a", "b"], Does::Move),
     binary("register", &["register", "me"], Does::Lock),
     binary("append --sync", &["append", "a", "b1", "--id", "00000000000000b1", "--sync"], Does::Append(&["b1"])),

@@ -102,7 +102,7 @@ impl Scene {
             Driver::Shell(name) => vec![name, script.to_str().unwrap()],
         };
         words.push(case.row.args[0]);
-        if !matches!(case.row.args[0], "release" | "register") {
+        if !matches!(case.row.args[0], "release" | "register" | "hook") {
             words.extend(["--wait", WAIT]);
         }
         words.extend(&case.row.args[1..]);
