@@ -83,7 +83,7 @@ impl Visit {
         for _ in 0..TRIES {
             let there = self.mailbox.peek(&Peek::default())?.records;
             let Some(seen) = Text::of(&there, there.len(), &self.ledger_path()) else {
-                return Ok(None);
+                return self.tidy(signals).map(|()| None);
             };
             let limit = Limit {
                 messages: Some(seen.messages as u64),
@@ -108,6 +108,18 @@ impl Visit {
             return Ok(Some(Answer { claim, output }));
         }
         Ok(None)
+    }
+
+    /// Sets aside what is no message, where there is nothing else: at every event to come it
+    /// would be looked at again.
+    fn tidy(&self, signals: &Deferred) -> Result<()> {
+        let Some(mut claim) = self.mailbox.drain_holding(signals)? else {
+            return Ok(());
+        };
+        if claim.messages().next().is_none() {
+            claim.ack()?;
+        }
+        Ok(()) // a message that came meanwhile is put back, for the next event
     }
 
     /// HOOK-9: what is cut can be read whole.
