@@ -13,6 +13,7 @@ mod doctor;
 mod drain;
 mod events;
 mod has;
+mod hook_defects;
 mod list;
 mod lock;
 mod migrate;
