@@ -55,11 +55,8 @@ function utf8(s) {
 }
 '
 
-# One message out of a body. Input: the body, a newline, the line `nonce`, so
-# that the lines before it joined by newlines are the body exactly, and an
-# input cut short by an error shows. Exit: 100, 101 too large, 102 not UTF-8
-# (a NUL arrives as \377), 103 the record would be too large.
-__mbox_awk_encode='
+# Text in a JSON string (MSG-2).
+__mbox_awk_put='
 function put(line,  i, c, k, n) {
   n = length(line)
   for (i = 1; i <= n; i += 512) {
@@ -71,6 +68,18 @@ function put(line,  i, c, k, n) {
     print c
   }
 }
+BEGIN {
+  ORS = ""
+  for (k = 1; k < 32; k++) { ctl[k] = sprintf("%c", k); esc[k] = sprintf("\\u%04x", k) }
+  esc[8] = "\\b"; esc[9] = "\\t"; esc[10] = "\\n"; esc[12] = "\\f"; esc[13] = "\\r"
+}
+'
+
+# One message out of a body. Input: the body, a newline, the line `nonce`, so
+# that the lines before it joined by newlines are the body exactly, and an
+# input cut short by an error shows. Exit: 100, 101 too large, 102 not UTF-8
+# (a NUL arrives as \377), 103 the record would be too large.
+__mbox_awk_encode=$__mbox_awk_utf8$__mbox_awk_put'
 function take(line) {
   if (lines++) { bytes++; size += 2; print "\\n" }
   bytes += length(line)
@@ -78,12 +87,7 @@ function take(line) {
   if (!utf8(line)) { code = 102; exit code }
   put(line)
 }
-BEGIN {
-  ORS = ""
-  for (k = 1; k < 32; k++) { ctl[k] = sprintf("%c", k); esc[k] = sprintf("\\u%04x", k) }
-  esc[8] = "\\b"; esc[9] = "\\t"; esc[12] = "\\f"; esc[13] = "\\r"
-  print ENVIRON["__mbox_pre"]
-}
+BEGIN { print ENVIRON["__mbox_pre"] }
 $0 == nonce { whole = 1; next }
 { if (held) take(last); last = $0; held = 1 }
 END {
@@ -108,12 +112,12 @@ BEGIN {
 { for (i = 1; i <= NF; i++) print byte[$i] }
 '
 
-# Everything that reads records. parse() decides what a record is ("Damaged
-# lines") and remembers where its top-level strings are. The input ends with
-# the line `nonce`; without it something could not be read: exit 99.
-# Otherwise exit 100, plus 1 when a record was chosen, plus 2 when a line was
-# damaged. 98: a bad line of `append --raw`.
-__mbox_awk_records='
+# JSON, and what a record says of itself. scan() goes through a line, with
+# `depth` and `want` what came before it, and remembers where in it the strings
+# are that are members of the outermost object and among `wanted`, and what
+# other values these have. parse() decides whether a line is a record ("Damaged
+# lines").
+__mbox_awk_json=$__mbox_awk_utf8'
 function step(t) {   # one token outside strings; t is "s" for a string
   if (t == "s") {
     if (want == "k" || want == "K") want = ":"
@@ -125,7 +129,8 @@ function step(t) {   # one token outside strings; t is "s" for a string
   if (t == ":") { if (want != ":") return 0; want = "v"; return 1 }
   if (t == "{" || t == "[") {
     if (want == "o" ? t == "[" : want != "v" && want != "V") return 0
-    if (++depth > 128) return 0
+    if (depth == 1 && key in wanted) kind[key] = t
+    if (++depth > deepest) return 0
     open[depth] = t; want = t == "{" ? "K" : "V"; return 1
   }
   if (t == "}" || t == "]") {
@@ -134,6 +139,7 @@ function step(t) {   # one token outside strings; t is "s" for a string
     want = --depth ? "e" : "d"; return 1
   }
   if (want != "v" && want != "V") return 0
+  if (depth == 1 && key in wanted) kind[key] = t
   want = "e"
   return t ~ /^(true|false|null|-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?)$/
 }
@@ -154,11 +160,15 @@ function outside(s,  n, i, c) {   # a piece between strings, 256 bytes at a time
   }
   return 1
 }
-function parse(s,  n, i, t, pos, start, instr, key, pieces) {
-  delete at["id"]; delete at["body"]; delete at["reply_to"]; delete at["from_session_id"]; delete at["request_id"]
+function parse(s) {
   if (!utf8(s)) return 0
+  depth = 0; want = "o"
+  return scan(s) && want == "d"
+}
+function scan(s,  n, i, t, pos, start, instr, pieces) {
+  split("", at)
   n = split(s, piece, "\"")
-  depth = 0; want = "o"; pos = 1
+  pos = 1
   for (i = 1; i <= n; i++) {
     t = piece[i]
     if (!instr) {
@@ -175,8 +185,8 @@ function parse(s,  n, i, t, pos, start, instr, key, pieces) {
           if (want == "k" || want == "K") {
             key = pieces == 1 && length(t) < 200 ? unescape(t) : ""
             if (key in at) delete at[key]
-          } else if (key == "id" || key == "body" || key == "reply_to" || key == "from_session_id" || key == "request_id") {
-            at[key] = start; len[key] = pos + length(t) - start
+          } else if (key in wanted) {
+            at[key] = start; len[key] = pos + length(t) - start; kind[key] = "s"
           }
         }
         if (!step("s")) return 0
@@ -184,7 +194,7 @@ function parse(s,  n, i, t, pos, start, instr, key, pieces) {
     }
     pos += length(t) + 1
   }
-  return !instr && want == "d"
+  return !instr
 }
 function utf8char(n) {
   if (n < 128) return sprintf("%c", n)
@@ -197,7 +207,7 @@ function hex4(s,  i, n) {
   return n
 }
 function out(s) {   # where unescaped text goes: together, to people, or out
-  if (gather) gathered = gathered s
+  if (gather) { all += length(s); if (length(gathered) < gather) gathered = gathered s }
   else if (format == "text") shown(s)
   else print s
 }
@@ -239,8 +249,13 @@ function decode(s,  n, i, t, c, k, l) {   # unescape a JSON string, piece by pie
 }
 function unescape(s) {
   if (!index(s, "\\")) return s
-  gather = 1; gathered = ""; decode(s); gather = 0
+  collect(s, 2097152)
   return gathered
+}
+function collect(s, most) {   # gathered: s unescaped, the first `most` bytes or more; all: how many there are
+  gather = most; gathered = ""; all = 0
+  decode(s)
+  gather = 0
 }
 function member(s, k) { return substr(s, at[k], len[k]) }
 function matches(s, k, e) {
@@ -260,6 +275,21 @@ function dropped(s,  k) {   # DRAIN-7
   ring[handed % 65536] = k; seen[k] = 1
   return 0
 }
+BEGIN {
+  ORS = ""
+  for (k = 1; k < 256; k++) ord[sprintf("%c", k)] = k
+  simple["\""] = "\""; simple["/"] = "/"; simple["b"] = "\010"; simple["f"] = "\014"
+  simple["n"] = "\n"; simple["r"] = "\r"; simple["t"] = "\t"
+  deepest = 128
+  wanted["id"]; wanted["body"]; wanted["reply_to"]; wanted["from_session_id"]; wanted["request_id"]
+}
+'
+
+# Everything that reads records. The input ends with the line `nonce`; without
+# it something could not be read: exit 99. Otherwise exit 100, plus 1 when a
+# record was chosen, plus 2 when a line was damaged. 98: a bad line of
+# `append --raw`.
+__mbox_awk_records=$__mbox_awk_json'
 function choose(s,  n) {   # 1 chosen, 0 stays, 2 the repetition of a chosen one
   if (picking == "first") {
     if (closed || !matches(s, "id", "__mbox_q_id") || !matches(s, "reply_to", "__mbox_q_reply_to") || !matches(s, "from_session_id", "__mbox_q_from")) return 0
@@ -285,12 +315,6 @@ function emit(s) {
   decode(member(s, "body")); print "\n"
 }
 function refuse(why) { print "line " NR " of stdin " why "\n" | "cat >&3"; bad = 1; exit }
-BEGIN {
-  ORS = ""
-  for (k = 1; k < 256; k++) ord[sprintf("%c", k)] = k
-  simple["\""] = "\""; simple["/"] = "/"; simple["b"] = "\010"; simple["f"] = "\014"
-  simple["n"] = "\n"; simple["r"] = "\r"; simple["t"] = "\t"
-}
 $0 == nonce { whole = 1; next }
 index($0, nonce " birth ") == 1 { birth = substr($0, length(nonce) + 8); next }
 $0 == nonce " again" { kept = some = 0; split("", seen); split("", ring); handed = 0; next }
@@ -947,13 +971,13 @@ __mbox_feed_record() {
 
 __mbox_encode() {
   if [ -n "$__mbox_given" ]; then
-    __mbox_pipe __mbox_feed_body "$__mbox_awk_utf8$__mbox_awk_encode" -v max="$__mbox_max"
+    __mbox_pipe __mbox_feed_body "$__mbox_awk_encode" -v max="$__mbox_max"
   else
-    __mbox_pipe __mbox_feed_stdin "$__mbox_awk_utf8$__mbox_awk_encode" -v max="$__mbox_max" -v strip=1
+    __mbox_pipe __mbox_feed_stdin "$__mbox_awk_encode" -v max="$__mbox_max" -v strip=1
   fi || __mbox_got=1
 }
 __mbox_check_raw() {
-  __mbox_pipe __mbox_feed_raw "$__mbox_awk_utf8$__mbox_awk_records" -v mode=raw || __mbox_got=1
+  __mbox_pipe __mbox_feed_raw "$__mbox_awk_records" -v mode=raw || __mbox_got=1
   [ "$__mbox_got" != 98 ] || __mbox_say "${__mbox_err%%"$__mbox_nl"*}; nothing was appended"
 }
 
@@ -1133,7 +1157,7 @@ __mbox_append_answer() {
     __mbox_answer "$__mbox_message"
     return
   fi
-  __mbox_pipe __mbox_feed_record "$__mbox_awk_utf8$__mbox_awk_records" -v mode=ids ||
+  __mbox_pipe __mbox_feed_record "$__mbox_awk_records" -v mode=ids ||
     [ -z "$__mbox_err" ] || __mbox_say "cannot write to stdout: $__mbox_err"
   [ "$__mbox_wrote:${__mbox_got%?}" = 0:10 ] || return 74
 }
@@ -1296,7 +1320,7 @@ __mbox_set_aside() {
   __mbox_source=$1
   [ -e "$1" ] || return 0
   __mbox_ranges=$(
-    __mbox_pipe __mbox_feed_file "$__mbox_awk_utf8$__mbox_awk_records" -v mode=damaged &&
+    __mbox_pipe __mbox_feed_file "$__mbox_awk_records" -v mode=damaged &&
       case $__mbox_got in 10[0-3]) ;; *) false ;; esac
   ) || {
     [ -e "$1" ] || return 0
@@ -1388,10 +1412,13 @@ __mbox_drain_all() {
   __mbox_deliver drain
 }
 
+__mbox_print_mine() {
+  __mbox_pipe __mbox_feed_mine "$__mbox_awk_records" -v mode=drain -v format="$__mbox_o_format"
+}
 # Read and Deliver what is ours, set damaged lines aside, Acknowledge.
 __mbox_deliver() {
   __mbox_sort_mine || return
-  __mbox_pipe __mbox_feed_mine "$__mbox_awk_utf8$__mbox_awk_records" -v mode=drain -v format="$__mbox_o_format" || {
+  "$__mbox_print" || {
     [ -z "$__mbox_err" ] || __mbox_say "cannot write to stdout: $__mbox_err; the mail stays in $__mbox_B.claims"
     return 74                                                        # DRAIN-6
   }
@@ -1432,7 +1459,7 @@ __mbox_feed_look() {
   __mbox_put "$__mbox_nonce"
 }
 __mbox_pick() {   # FEED MODE: one of look, chosen, rest over the feed
-  __mbox_pipe "$1" "$__mbox_awk_utf8$__mbox_awk_records" -v mode="$2" \
+  __mbox_pipe "$1" "$__mbox_awk_records" -v mode="$2" \
     -v picking="$__mbox_picking" -v max="$__mbox_o_max" -v maxbytes="$__mbox_o_max_bytes" &&
     case $__mbox_got in 10[0-3]) ;; *) return 74 ;; esac
 }
@@ -1526,7 +1553,7 @@ __mbox_split() {
     return
   }
   __mbox_source=$__mbox_copy
-  if [ "$__mbox_picking" = older ]; then __mbox_excess __mbox_feed_file || return; fi
+  [ -z "$__mbox_bound" ] || "$__mbox_bound" __mbox_feed_file || return
   __mbox_temporary || return
   __mbox_pick=$__mbox_tmp
   __mbox_temporary || return
@@ -1664,7 +1691,7 @@ __mbox_verb_peek() {
 }
 __mbox_peek() {
   __mbox_nonce || return
-  __mbox_pipe __mbox_feed_peek "$__mbox_awk_utf8$__mbox_awk_records" -v mode=peek -v max="$__mbox_o_max" -v format="$__mbox_o_format" || {
+  __mbox_pipe __mbox_feed_peek "$__mbox_awk_records" -v mode=peek -v max="$__mbox_o_max" -v format="$__mbox_o_format" || {
     [ -z "$__mbox_err" ] || __mbox_say "cannot write to stdout: $__mbox_err"
     return 74
   }
@@ -1714,7 +1741,7 @@ __mbox_find() {
   __mbox_mail || return 1
   __mbox_nonce || return
   __mbox_found=$(
-    __mbox_pipe __mbox_feed_peek "$__mbox_awk_utf8$__mbox_awk_records" -v mode=find -v seek="$1" || __mbox_got=1
+    __mbox_pipe __mbox_feed_peek "$__mbox_awk_records" -v mode=find -v seek="$1" || __mbox_got=1
     __mbox_put "$__mbox_got"
   )
   __mbox_got=${__mbox_found##*"$__mbox_nl"}
@@ -1742,7 +1769,7 @@ __mbox_over() {
 # A bounded drain whose records go nowhere. Counted first without the lock, then
 # again by __mbox_split, because another may have pruned.
 __mbox_prune() {
-  __mbox_picking=older
+  __mbox_picking=older __mbox_bound=__mbox_excess
   __mbox_nonce && __mbox_files_safe "$__mbox_B.damaged" "$__mbox_B.pruned" && __mbox_claims_safe &&
     __mbox_excess __mbox_feed_look && [ "$__mbox_o_max" -gt 0 ] || return
   __mbox_mine= __mbox_set=0 __mbox_told=
@@ -1855,6 +1882,7 @@ __mbox_help() {
       --from NAME --request-id ID --id ID --sync --verbose --wait SECS
   acquire MAILBOX            take the lock and print its token  [--wait SECS]
   release MAILBOX TOKEN      give it back
+  hook AGENT                 bring mail to claude, codex or gemini; its host runs this
 
 Everywhere: --root DIR. A MAILBOX with a / is the path of the record file.
 drain, peek, take and has use MBOX_NAME when no MAILBOX is given, send and
@@ -1938,6 +1966,7 @@ __mbox_main() {
   __mbox_o_source= __mbox_o_max= __mbox_o_max_bytes= __mbox_o_since= __mbox_f_since=
   __mbox_o_format= __mbox_o_raw= __mbox_o_sync= __mbox_o_to_self= __mbox_o_verbose=
   __mbox_envelope= __mbox_verb= __mbox_to= __mbox_unless=
+  __mbox_print=__mbox_print_mine __mbox_bound=
   __mbox_hint_wait='try again, or wait longer with --wait SECS' __mbox_hint=$__mbox_hint_wait
   __mbox_pool= __mbox_nonce= __mbox_stat= __mbox_signal= __mbox_count=0 __mbox_jitter=$(($$ % 1024))
   __mbox_tmp= __mbox_copy= __mbox_pick= __mbox_rest= __mbox_mine=
@@ -1968,7 +1997,7 @@ __mbox_main() {
         shift
         __mbox_left=$((__mbox_left - 1))
         ;;
-      :append|:drain|:peek|:take|:has|:send|:reply|:acquire|:release) __mbox_verb=$__mbox_a ;;
+      :append|:drain|:peek|:take|:has|:send|:reply|:hook|:acquire|:release) __mbox_verb=$__mbox_a ;;
       *:-?*) __mbox_usage "no such option: $__mbox_a"; return ;;
       :*) __mbox_usage "no such verb: $__mbox_a"; return ;;
       *) set -- "$@" "$__mbox_a" ;;
@@ -1989,13 +2018,24 @@ __mbox_main() {
   case $__mbox_verb:$# in
     send:0) __mbox_usage "send needs TO, the name to send to"; return ;;
     reply:0) __mbox_usage "reply needs the ID of a message"; return ;;
+    hook:0) __mbox_usage "hook needs an AGENT: claude, codex or gemini"; return ;;
     *:0) __mbox_usage "$__mbox_verb needs a MAILBOX"; return ;;
     release:1) __mbox_usage "release needs the TOKEN that acquire printed"; return ;;
-    append:[12]|send:[12]|reply:[12]|drain:*|peek:*|take:1|has:1|acquire:1|release:2) ;;
+    append:[12]|send:[12]|reply:[12]|hook:1|drain:*|peek:*|take:1|has:1|acquire:1|release:2) ;;
     *) __mbox_usage "$__mbox_verb has too many arguments"; return ;;
   esac
   case $__mbox_verb in
     send|reply) __mbox_parties "$1" || return ;;
+    hook)
+      case $1 in claude|codex|gemini) ;; *) __mbox_usage "no such AGENT: '$1' (claude, codex or gemini)"; return ;; esac
+      # HOOK-1: from here on all is well, whatever is missing
+      if [ -r "$__mbox_hooks/hook.sh" ]; then
+        # shellcheck source=shell/hooks/hook.sh
+        . "$__mbox_hooks/hook.sh"
+        __mbox_hook "$1"
+      fi
+      return 0
+      ;;
     append|release) __mbox_locate "$1" || return ;;
     *) for __mbox_box do __mbox_locate "$__mbox_box" || return; done ;;
   esac
@@ -2128,6 +2168,7 @@ __mbox_enter() {
   command trap '' XFSZ 2>/dev/null
   __mbox_find_clock
   __mbox_spare_files || {
+    [ "${1-}" != hook ] || exit 0                                     # HOOK-1
     __mbox_say 'too few open files are allowed; raise it with ulimit -n'
     exit 74
   }
@@ -2205,6 +2246,7 @@ mbox_acquire() {
 
 # Run as a script. (In zsh a sourced file is $0 as well.)
 if [ "${0##*/}" = mbox.sh ] && [ -z "${__mbox_sticky-}" ]; then
-  __mbox_script=1 __mbox_taken=
+  __mbox_script=1 __mbox_taken= __mbox_hooks=hooks
+  case $0 in */*) __mbox_hooks=${0%/*}/hooks ;; esac
   __mbox_enter "$@"
 fi

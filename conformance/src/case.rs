@@ -16,6 +16,9 @@ struct CaseFile {
     /// Its cases are for senders only.
     #[serde(default)]
     sender: bool,
+    /// Its cases are for drivers with a hook only.
+    #[serde(default)]
+    hook: bool,
     #[serde(default, rename = "let")]
     lets: Map<String, Value>,
     cases: Vec<Map<String, Value>>,
@@ -54,6 +57,9 @@ pub struct Case {
     /// For drivers that send and reply only: what the file says.
     #[serde(skip)]
     pub sender: bool,
+    /// For drivers with the verb `hook` only: what the file says.
+    #[serde(skip)]
+    pub hook: bool,
     pub needs: Option<Needs>,
     #[serde(default, rename = "let")]
     pub lets: Map<String, Value>,
@@ -82,7 +88,7 @@ pub fn load(dir: &Path) -> Result<Vec<Case>, String> {
         let file: CaseFile = serde_json::from_str(&text).map_err(|e| at(e.to_string()))?;
         for case in file.cases {
             for mut unfolded in unfold(case, &file.lets).map_err(at)? {
-                unfolded.sender = file.sender;
+                (unfolded.sender, unfolded.hook) = (file.sender, file.hook);
                 if cases.iter().any(|c| c.name == unfolded.name) {
                     return Err(at(format!("two cases named {}", unfolded.name)));
                 }

@@ -345,7 +345,8 @@ pub fn age_claims(dir: &Path, b: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a driver is a peer with guard: it leaves `B.lock.guard` behind; and a sender.
+/// Whether a driver is a peer with guard: it leaves `B.lock.guard` behind; a sender; and
+/// has a hook.
 pub fn probe(driver: &mut Driver) -> Result<(), String> {
     let x = Arena::new()?;
     let out = x.run(driver, "append", &["--id", "00000000000000ff", "probe"])?;
@@ -358,22 +359,24 @@ pub fn probe(driver: &mut Driver) -> Result<(), String> {
         ));
     }
     driver.guard = x.path(".lock.guard").exists();
-    driver.sender = is_sender(driver)?;
+    driver.sender = has_verb(driver, &["send", "probe", "probe"])?;
+    driver.hook = has_verb(driver, &["hook", "claude"])?;
     Ok(())
 }
 
-/// A driver that is no sender says that `send` is a usage error, and makes nothing.
-fn is_sender(driver: &Driver) -> Result<bool, String> {
+/// A driver that lacks a verb says that it is a usage error, and makes nothing.
+fn has_verb(driver: &Driver, args: &[&str]) -> Result<bool, String> {
     let x = Arena::new()?;
     let call = Call {
-        args: ["send", "probe", "probe"].map(OsString::from).to_vec(),
+        args: args.iter().map(OsString::from).collect(),
         ..Call::default()
     };
     let out = driver.run(x.temp.path(), call)?;
     match out.exit().as_str() {
-        "2" if x.temp.path().join("w/root").exists() => {
-            Err("answers send with 2, and made a root for it".to_string())
-        }
+        "2" if x.temp.path().join("w/root").exists() => Err(format!(
+            "answers {} with 2, and made a root for it",
+            args[0]
+        )),
         exit => Ok(exit != "2"),
     }
 }

@@ -25,8 +25,11 @@ pub struct Driver {
     pub guard: bool,
     /// Has the verbs `send` and `reply`. Found out by `probe`.
     pub sender: bool,
-    /// One of the project's own: a full peer, which has every verb.
+    /// Has the verb `hook`. Found out by `probe`.
+    pub hook: bool,
+    /// One of the project's own: a full peer, which has every verb but what it `lacks`.
     pub bundled: bool,
+    pub lacks: Vec<String>,
     /// Cases it is known to fail, with the reason.
     pub xfail: BTreeMap<String, String>,
 }
@@ -39,6 +42,9 @@ struct Bundled {
     /// Programs that have to be on PATH; a driver without them is skipped.
     #[serde(default)]
     needs: Vec<String>,
+    /// Verbs it does not have.
+    #[serde(default)]
+    lacks: Vec<String>,
 }
 
 impl Driver {
@@ -70,7 +76,9 @@ impl Driver {
             env,
             guard: false,
             sender: false,
+            hook: false,
             bundled: false,
+            lacks: Vec::new(),
             xfail: BTreeMap::new(),
         })
     }
@@ -139,6 +147,7 @@ pub fn load_bundled(
             }
             let mut driver = Driver::parse(&b.name, &fill(&b.command))?;
             driver.bundled = true;
+            driver.lacks = b.lacks.clone();
             Ok(driver)
         })
         .collect())

@@ -79,6 +79,21 @@ fn run(args: &Args) -> Result<bool, String> {
             report.skip(&format!("{}: no sender: nothing of send and reply", d.name));
         }
     }
+    for d in drivers.iter().filter(|d| args.has(&d.name)) {
+        let lacks = d.lacks.iter().any(|verb| verb == "hook");
+        match d.hook {
+            false if d.bundled && !lacks => {
+                let why = "hook is a usage error, and bundled.json does not say that it lacks it";
+                report.fail(&d.name, "probe", why, "every part");
+            }
+            false => report.note(&format!("{} has no hook", d.name)),
+            true if lacks => {
+                let why = "it has a hook, and bundled.json says that it lacks it";
+                report.fail(&d.name, "probe", why, "every part");
+            }
+            true => {}
+        }
+    }
     for d in &drivers {
         for name in d.xfail.keys().filter(|name| !is_known(name, &cases)) {
             let why = "no case or scenario of the xfail file has this name";
@@ -226,7 +241,8 @@ fn run_cases(args: &Args, cases: &[Case], drivers: &[Driver], report: &Report) {
             continue;
         }
         for d in drivers.iter().filter(|d| args.has(&d.name)) {
-            if c.guard.is_none_or(|g| g == d.guard) && (d.sender || !c.sender) {
+            let has_verbs = (d.sender || !c.sender) && (d.hook || !c.hook);
+            if c.guard.is_none_or(|g| g == d.guard) && has_verbs {
                 jobs.push(Box::new(move || {
                     report.case(d, &c.name, c.class, check::run_case(c, d));
                 }));

@@ -303,6 +303,9 @@ pub fn same_bytes(
         }
         return Ok(BTreeMap::new());
     }
+    if let Some(o) = want.get("object") {
+        return same_object(have, &vars.bytes(o)?);
+    }
     if let Some(p) = want.get("like") {
         let p = vars.bytes(p)?;
         return Pattern::new(&p)
@@ -319,6 +322,58 @@ pub fn same_bytes(
         show(&want),
         first_difference(have, &want)
     ))
+}
+
+/// Whether `have` is one line with the JSON value of `want`, whose strings are patterns, and
+/// no space between tokens.
+fn same_object(have: &[u8], want: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, String> {
+    let not = |why: String| format!("\"{}\" {why}", show(have));
+    let line = have.strip_suffix(b"\n").filter(|l| !l.contains(&b'\n'));
+    let line = line.ok_or_else(|| not("is not one line".to_string()))?;
+    if spaced(line) {
+        return Err(not("has space between tokens".to_string()));
+    }
+    let value = |b: &[u8]| serde_json::from_slice::<Value>(b).map_err(|e| e.to_string());
+    let found = value(line).map_err(|e| not(format!("is no JSON: {e}")))?;
+    let mut kept = BTreeMap::new();
+    let wanted = value(want).map_err(|e| format!("{e}: {}", show(want)))?;
+    if alike(&found, &wanted, &mut kept) {
+        return Ok(kept);
+    }
+    let at = first_difference(line, want);
+    Err(not(format!("is not the value of \"{}\"{at}", show(want))))
+}
+
+fn alike(found: &Value, wanted: &Value, kept: &mut BTreeMap<String, Vec<u8>>) -> bool {
+    match (found, wanted) {
+        (Value::Object(f), Value::Object(w)) => {
+            let same = |(k, v)| f.get(k).is_some_and(|found| alike(found, v, kept));
+            f.len() == w.len() && w.iter().all(same)
+        }
+        (Value::String(f), Value::String(w)) => {
+            match Pattern::new(w.as_bytes()).matches(f.as_bytes()) {
+                Some(more) => {
+                    kept.extend(more);
+                    true
+                }
+                None => false,
+            }
+        }
+        _ => found == wanted,
+    }
+}
+
+fn spaced(line: &[u8]) -> bool {
+    let (mut string, mut escaped) = (false, false);
+    line.iter().any(|c| {
+        match c {
+            _ if escaped => escaped = false,
+            b'\\' if string => escaped = true,
+            b'"' => string = !string,
+            _ => {}
+        }
+        !string && b" \t\r".contains(c)
+    })
 }
 
 fn first_difference(a: &[u8], b: &[u8]) -> String {

@@ -25,7 +25,7 @@ use crate::error::Result;
 use crate::format::record::Record;
 use crate::format::{HOOK_WAIT, name};
 use crate::ledger::Ledger;
-use crate::mailbox::{Append, Bounded, Claim, Limit, Mailbox, Peek};
+use crate::mailbox::{Append, Bounded, Claim, Limit, Mailbox};
 use crate::root::Root;
 use crate::sys::signals::Deferred;
 
@@ -85,33 +85,50 @@ impl Visit {
             return Ok(None);
         };
         for _ in 0..TRIES {
-            let there = self.mailbox.peek(&Peek::default())?.records;
-            let Some(seen) = Text::of(&there, there.len(), &self.ledger_path()) else {
+            // Everything, as a drain does: what fits is known of what is in hand.
+            let Some(claim) = self.mailbox.drain_holding(signals)? else {
                 return Ok(None);
             };
+            let (claim, all) = in_hand(claim)?;
+            let Some(text) = self.text(&all, all.len()) else {
+                // No message among it: set aside, or every event to come would look again.
+                claim.ack()?;
+                return Ok(None);
+            };
+            if text.messages == all.len() {
+                return self.answer(when, claim, &all, text).map(Some);
+            }
+            // More than fits: put back, and the first of it claimed again.
+            claim.put_back();
             let limit = Limit {
-                messages: Some(seen.messages as u64),
+                messages: Some(text.messages as u64),
                 bytes: None,
             };
-            let claimed = self.mailbox.drain_some_holding(&limit, signals)?;
-            let Bounded::Mail(claim) = claimed else {
+            let Bounded::Mail(claim) = self.mailbox.drain_some_holding(&limit, signals)? else {
                 return Ok(None); // others have it
             };
-            let mut claim = claim.by("hook");
-            let records: Vec<Record> = claim.messages().collect::<Result<_>>()?;
-            // Others may have taken what was seen: what is in hand counts.
-            let there = there.len().max(records.len());
-            let text = Text::of(&records, there, &self.ledger_path());
-            let Some(text) = text.filter(|text| text.messages == records.len()) else {
-                continue; // more than fits; dropped, it is put back
-            };
-            if text.is_cut {
-                self.enter(&records[0])?;
+            let (claim, first) = in_hand(*claim)?;
+            let text = self.text(&first, all.len().max(first.len()));
+            if let Some(text) = text.filter(|text| text.messages == first.len()) {
+                return self.answer(when, claim, &first, text).map(Some);
             }
-            let output = self.agent.output(when, &self.event.name, &text.text);
-            return Ok(Some(Answer { claim, output }));
+            // Others took what was seen; dropped, it is put back.
         }
         Ok(None)
+    }
+
+    fn answer(&self, when: When, claim: Claim, records: &[Record], text: Text) -> Result<Answer> {
+        if text.is_cut {
+            self.enter(&records[0])?;
+        }
+        let output = self.agent.output(when, &self.event.name, &text.text);
+        Ok(Answer { claim, output })
+    }
+
+    fn text(&self, records: &[Record], there: usize) -> Option<Text> {
+        let ledger = self.mailbox.ledger_path();
+        let ledger = ledger.map(|path| path.display().to_string());
+        Text::of(records, there, &ledger.unwrap_or_default())
     }
 
     /// HOOK-9: what is cut can be read whole.
@@ -120,10 +137,10 @@ impl Visit {
         let id = record.id().filter(|id| name::is_id(id.as_bytes()));
         Ledger::of(&self.root, &self.name)?.enter(&line, id, &Append::default())
     }
+}
 
-    fn ledger_path(&self) -> String {
-        let path = self.mailbox.ledger_path();
-        path.map(|path| path.display().to_string())
-            .unwrap_or_default()
-    }
+fn in_hand(claim: Claim) -> Result<(Claim, Vec<Record>)> {
+    let mut claim = claim.by("hook");
+    let records = claim.messages().collect::<Result<_>>()?;
+    Ok((claim, records))
 }

@@ -132,12 +132,13 @@ pub(crate) fn open_append(path: &Path) -> io::Result<File> {
     regular(options().read(true).append(true).create(true).open(path)?)
 }
 
-/// Writes over the beginning of a regular file, created if missing, in one call.
+/// Writes over a regular file, created if missing, in one call; what is longer is cut then.
 pub(crate) fn overwrite(path: &Path, text: &[u8]) -> io::Result<()> {
     let mut options = options();
     let file = options.write(true).create(true).truncate(false);
     let mut file = regular(file.open(path)?)?;
-    file.write_all(text)
+    file.write_all(text)?;
+    file.set_len(text.len() as u64)
 }
 
 /// Puts a new content at `path` by rename, with the permissions of what is at `like`; the

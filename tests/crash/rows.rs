@@ -86,7 +86,7 @@ pub const ROWS: &[Row] = &[
     both("send", &["send", "a", "b1", "--id", "00000000000000b1"], Does::Append(&["b1"])),
     both("reply", &["reply", LETTER, "b1", "--from", "me", "--id", "00000000000000b1"], Does::Append(&["b1"])),
     Row { status: 1, ..binary("ask", &["ask", "a", "b1", "--from", "me", "--timeout", "0"], Does::Append(&["b1"])) },
-    Row { stdin: EVENT, ..binary("hook", &["hook", "claude"], Does::Hand(&BEFORE)) },
+    Row { stdin: EVENT, ..both("hook", &["hook", "claude"], Does::Hand(&BEFORE)) },
     binary("migrate", &["migrate", "a", "b"], Does::Move),
     binary("register", &["register", "me"], Does::Lock),
     binary("append --sync", &["append", "a", "b1", "--id", "00000000000000b1", "--sync"], Does::Append(&["b1"])),

@@ -2,6 +2,7 @@
 //! implementation owes is in the conformance kit; here is what the vendors' contracts say,
 //! many at once, and the installer.
 
+mod defects;
 mod install;
 
 use std::fs;
