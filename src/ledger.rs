@@ -65,9 +65,14 @@ impl Ledger {
 
     /// The id of the last entry that is `wanted`.
     pub(crate) fn find_answer(&self, wanted: &Match) -> Result<Option<String>> {
-        let entries = self.records.peek(&Peek::default())?.records;
+        let entries = self.entries()?;
         let answer = entries.iter().rfind(|entry| wanted.fits(entry));
         Ok(answer.and_then(Record::id).map(str::to_owned))
+    }
+
+    /// Every entry, oldest first.
+    pub(crate) fn entries(&self) -> Result<Vec<Record>> {
+        Ok(self.records.peek(&Peek::default())?.records)
     }
 
     /// How many entries there are, damaged lines included.

@@ -40,6 +40,7 @@ Files and locks:
 Setup:
   register Say who I am, so that others find me
   hook     Bring mail to a coding agent
+  gen      Print a completion for a shell, or the man pages
 
 {options}{after-help}";
 
@@ -84,6 +85,7 @@ pub(super) enum Verb {
     Doctor(DoctorArgs),
     Register(RegisterArgs),
     Hook(HookArgs),
+    Gen(GenArgs),
 }
 
 /// Send a message that its receiver can answer by its id
@@ -405,6 +407,39 @@ pub(super) enum HookVerb {
     Codex,
     /// Gemini CLI
     Gemini,
+}
+
+/// Print a completion for a shell, or the man pages
+#[derive(Debug, clap::Args)]
+#[command(subcommand_help_heading = "What")]
+pub(super) struct GenArgs {
+    #[command(subcommand)]
+    pub(super) verb: GenVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum GenVerb {
+    /// A completion that knows the names of mailboxes and the ids of messages
+    Completion { shell: CompletionShell },
+    /// The man page of mbox, or with DIR those of all verbs, as files in it
+    Man {
+        /// Where mbox.1, mbox-send.1 ... go; made if it is missing
+        #[arg(value_parser = non_empty)]
+        dir: Option<PathBuf>,
+    },
+    /// What the last word could become, one a line, a tab and a description behind it
+    #[command(hide = true)]
+    Words {
+        #[arg(last = true)]
+        words: Vec<OsString>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum CompletionShell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 /// Show every mailbox: messages, bytes, oldest, claims, damaged lines, ledger, lock

@@ -13,6 +13,7 @@ mod doctor;
 mod drain;
 mod events;
 mod exit;
+mod r#gen;
 mod has;
 mod hook;
 mod list;
@@ -28,6 +29,7 @@ mod take;
 mod wait;
 mod watch;
 mod watch_drain;
+mod words;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -88,6 +90,7 @@ fn run(args: Args) -> Result<Status, Exit> {
         Verb::Doctor(args) => doctor::run(args, &places),
         Verb::Register(args) => register::run(args, &places),
         Verb::Hook(args) => hook::run(args, &places),
+        Verb::Gen(args) => r#gen::run(args),
     }
 }
 

@@ -12,6 +12,7 @@ mod ask;
 mod doctor;
 mod drain;
 mod events;
+mod r#gen;
 mod has;
 mod list;
 mod lock;
