@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Completion for bash, 3.2 and later: mbox is asked at the tab, so what it
 # offers is what the binary on PATH understands. Printed by `mbox gen
-# completion bash`.
+# completion bash`, and part of `mbox init bash`.
 
 __mbox_complete() {
   \builtin local IFS=$' \t\n' "__mbox_rest=$COMP_LINE" __mbox_word __mbox_cut

@@ -1,7 +1,7 @@
 #compdef mbox
 # Completion for zsh: mbox is asked at the tab, so what it offers is what the
 # binary on PATH understands. Printed by `mbox gen completion zsh`, for a file
-# `_mbox` in a directory of fpath.
+# `_mbox` in a directory of fpath, and part of `mbox init zsh`.
 
 # The options here are those of the completion system.
 __mbox_complete() {

@@ -40,6 +40,7 @@ Files and locks:
 Setup:
   register Say who I am, so that others find me
   hook     Bring mail to a coding agent
+  init     Print what a shell needs to tell of mail at its prompt
   gen      Print a completion for a shell, or the man pages
 
 {options}{after-help}";
@@ -85,6 +86,7 @@ pub(super) enum Verb {
     Doctor(DoctorArgs),
     Register(RegisterArgs),
     Hook(HookArgs),
+    Init(InitArgs),
     Gen(GenArgs),
 }
 
@@ -409,6 +411,29 @@ pub(super) enum HookVerb {
     Gemini,
 }
 
+/// Print what a shell needs to tell of mail at its prompt
+///
+/// For the file the shell reads when it starts: eval "$(mbox init bash)" in ~/.bashrc,
+/// eval "$(mbox init zsh)" in ~/.zshrc; sh is for shells without prompt hooks. The mailbox is
+/// $MBOX_NAME. MBOX_PROMPT says what the prompt does: notice (default) tells how many messages
+/// there are whenever one has come, show hands them over, off does nothing. With completion,
+/// in bash and zsh.
+#[derive(Debug, clap::Args)]
+pub(super) struct InitArgs {
+    /// The shell it is for
+    pub(super) shell: InitShell,
+    /// For a file to be sourced, so that no mbox is run when the shell starts
+    #[arg(long = "static")]
+    pub(super) is_static: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum InitShell {
+    Bash,
+    Zsh,
+    Sh,
+}
+
 /// Print a completion for a shell, or the man pages
 #[derive(Debug, clap::Args)]
 #[command(subcommand_help_heading = "What")]
@@ -432,6 +457,13 @@ pub(super) enum GenVerb {
     Words {
         #[arg(last = true)]
         words: Vec<OsString>,
+    },
+    /// What a prompt says of the mailbox NAME, or nothing when it said so already
+    #[command(hide = true)]
+    Notice {
+        name: OsString,
+        /// The first word of what was printed last time
+        seen: Option<OsString>,
     },
 }
 

@@ -1,5 +1,5 @@
-//! `mbox gen`: what is made from the definition of the command line. `words`, which
-//! the printed completions call, has its own file.
+//! `mbox gen`: what is made from the definition of the command line. `words` and `notice`,
+//! which the printed shell code calls, have their own files.
 
 use std::path::Path;
 
@@ -9,15 +9,15 @@ use clap_mangen::Man;
 use super::args::{Args, CompletionShell, GenArgs, GenVerb};
 use super::exit::{Exit, Status};
 use super::out::print;
-use super::words;
+use super::{Places, notice, words};
 use crate::error::Error;
 use crate::sys::fs;
 
-const BASH: &str = include_str!("../../shell/completion.bash");
-const ZSH: &str = include_str!("../../shell/completion.zsh");
+pub(super) const BASH: &str = include_str!("../../shell/completion.bash");
+pub(super) const ZSH: &str = include_str!("../../shell/completion.zsh");
 const FISH: &str = include_str!("../../shell/completion.fish");
 
-pub(super) fn run(args: GenArgs) -> Result<Status, Exit> {
+pub(super) fn run(args: GenArgs, places: &Places) -> Result<Status, Exit> {
     match args.verb {
         GenVerb::Completion { shell } => print(match shell {
             CompletionShell::Bash => BASH,
@@ -27,6 +27,7 @@ pub(super) fn run(args: GenArgs) -> Result<Status, Exit> {
         GenVerb::Man { dir: None } => print(&page(&definition()).1)?,
         GenVerb::Man { dir: Some(dir) } => man(&definition(), &dir)?,
         GenVerb::Words { words } => return words::run(words),
+        GenVerb::Notice { name, seen } => return notice::run(&name, seen.as_deref(), places),
     }
     Ok(Status::Yes)
 }

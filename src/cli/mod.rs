@@ -16,9 +16,11 @@ mod exit;
 mod r#gen;
 mod has;
 mod hook;
+mod init;
 mod list;
 mod lock;
 mod migrate;
+mod notice;
 mod out;
 mod peek;
 mod register;
@@ -90,7 +92,8 @@ fn run(args: Args) -> Result<Status, Exit> {
         Verb::Doctor(args) => doctor::run(args, &places),
         Verb::Register(args) => register::run(args, &places),
         Verb::Hook(args) => hook::run(args, &places),
-        Verb::Gen(args) => r#gen::run(args),
+        Verb::Init(args) => init::run(args),
+        Verb::Gen(args) => r#gen::run(args, &places),
     }
 }
 

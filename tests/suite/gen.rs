@@ -15,18 +15,22 @@ fn help() {
     let fx = Fixture::new();
     let out = fx.mbox(&["gen", "--help"]).output().unwrap();
     let text = String::from_utf8(out.stdout).unwrap();
-    assert!(!text.contains("words"), "{text}");
+    assert!(
+        !text.contains("words") && !text.contains("notice"),
+        "{text}"
+    );
 }
 
 #[test]
 fn bad_usage() {
     let fx = Fixture::new();
-    let lines: [&[&str]; 5] = [
+    let lines: [&[&str]; 6] = [
         &["gen", "nosuch"],
         &["gen", "completion"],
         &["gen", "completion", "csh"],
         &["gen", "man", ""],
         &["gen", "man", "a", "b"],
+        &["gen", "notice"],
     ];
     assert_usage(&fx, &lines);
 }
@@ -72,6 +76,7 @@ fn verbs_and_options_are_those_of_the_help() {
     assert_eq!(offers(&fx, &["drain", "--format", ""]), formats);
     assert_eq!(offers(&fx, &["peek", "--format=b"]), ["--format=body"]);
     assert_eq!(offers(&fx, &["gen", ""]), ["completion", "man"]);
+    assert_eq!(offers(&fx, &["init", ""]), ["bash", "zsh", "sh"]);
     assert_eq!(offers(&fx, &["nosuch", "x", ""]).len(), verbs.len());
     assert_eq!(offers(&fx, &[]), verbs);
 }
@@ -245,7 +250,7 @@ fn bash() {
     assert_eq!(shown[1], "complete -F own mbox", "theirs stays");
 }
 
-/// In zsh the completion is loaded from fpath, or evaluated before or behind compinit.
+/// In zsh the completion is loaded from fpath, or by `init` before or behind compinit.
 #[test]
 fn zsh() {
     if !has_program("zsh") {
@@ -260,12 +265,10 @@ fn zsh() {
         $_comps[mbox]; PREFIX=./ words[3]=./; $_comps[mbox]";
     for load in [
         format!("fpath=($PWD $fpath); {compinit}"),
-        format!("{compinit}; eval \"$(mbox gen completion zsh)\""),
+        format!("{compinit}; eval \"$(mbox init zsh)\""),
+        format!("{compinit}; eval \"$(mbox gen completion zsh)\"; eval \"$(mbox init zsh)\""),
         format!(
-            "{compinit}; eval \"$(mbox gen completion zsh)\"; eval \"$(mbox gen completion zsh)\""
-        ),
-        format!(
-            "eval \"$(mbox gen completion zsh)\"; eval \"$(mbox gen completion zsh)\"; {compinit}; for f in $precmd_functions; do $f; done; (( $#precmd_functions == 0 ))"
+            "eval \"$(mbox init zsh)\"; eval \"$(mbox init zsh)\"; {compinit}; for f in $precmd_functions; do $f; done; (( $#precmd_functions == 1 ))"
         ),
     ] {
         let mut zsh = fx.program("zsh");
@@ -274,9 +277,9 @@ fn zsh() {
     }
     // Without compinit nothing is left waiting.
     let mut zsh = fx.program("zsh");
-    let script = "eval \"$(mbox gen completion zsh)\"; for f in $precmd_functions; do $f; done; print $precmd_functions";
+    let script = "eval \"$(mbox init zsh)\"; for f in $precmd_functions; do $f; done; print $precmd_functions";
     let shown = lines(zsh.args(["-f", "-c", script]).output().unwrap());
-    assert_eq!(shown, [""]);
+    assert_eq!(shown, ["__mbox_prompt"]);
 }
 
 #[test]

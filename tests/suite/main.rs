@@ -14,6 +14,7 @@ mod drain;
 mod events;
 mod r#gen;
 mod has;
+mod init;
 mod list;
 mod lock;
 mod migrate;
