@@ -87,9 +87,14 @@ impl Ledger {
     }
 
     fn find_id(&self, wanted: &Match) -> Result<Option<String>> {
-        let entries = self.records.peek(&Peek::default())?.records;
+        let entries = self.entries()?;
         let answer = entries.iter().rfind(|entry| wanted.fits(entry));
         Ok(answer.and_then(Record::id).map(str::to_owned))
+    }
+
+    /// Every entry, oldest first.
+    pub(crate) fn entries(&self) -> Result<Vec<Record>> {
+        Ok(self.records.peek(&Peek::default())?.records)
     }
 
     /// How many entries there are, damaged lines included.

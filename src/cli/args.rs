@@ -40,6 +40,8 @@ Files and locks:
 Setup:
   register Say who I am, so that others find me
   hook     Bring mail to a coding agent
+  init     Print what a shell needs to tell of mail at its prompt
+  gen      Print a completion for a shell, or the man pages
 
 {options}{after-help}";
 
@@ -84,6 +86,8 @@ pub(super) enum Verb {
     Doctor(DoctorArgs),
     Register(RegisterArgs),
     Hook(HookArgs),
+    Init(InitArgs),
+    Gen(GenArgs),
 }
 
 /// Send a message that its receiver can answer by its id
@@ -445,6 +449,69 @@ pub(super) enum AgentName {
     Claude,
     Codex,
     Gemini,
+}
+
+/// Print what a shell needs to tell of mail at its prompt
+///
+/// For the file the shell reads when it starts: eval "$(mbox init bash)" in ~/.bashrc,
+/// eval "$(mbox init zsh)" in ~/.zshrc; sh is for shells without prompt hooks. The mailbox is
+/// $MBOX_NAME. MBOX_PROMPT says what the prompt does: notice (default) tells how many messages
+/// there are whenever one has come, show hands them over, off does nothing. With completion,
+/// in bash and zsh.
+#[derive(Debug, clap::Args)]
+pub(super) struct InitArgs {
+    /// The shell it is for
+    pub(super) shell: InitShell,
+    /// For a file to be sourced, so that no mbox is run when the shell starts
+    #[arg(long = "static")]
+    pub(super) is_static: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum InitShell {
+    Bash,
+    Zsh,
+    Sh,
+}
+
+/// Print a completion for a shell, or the man pages
+#[derive(Debug, clap::Args)]
+#[command(subcommand_help_heading = "What")]
+pub(super) struct GenArgs {
+    #[command(subcommand)]
+    pub(super) verb: GenVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum GenVerb {
+    /// A completion that knows the names of mailboxes and the ids of messages
+    Completion { shell: CompletionShell },
+    /// The man page of mbox, or with DIR those of all verbs, as files in it
+    Man {
+        /// Where mbox.1, mbox-send.1 ... go; made if it is missing
+        #[arg(value_parser = non_empty)]
+        dir: Option<PathBuf>,
+    },
+    /// What the last word could become, one a line, a tab and a description behind it
+    #[command(hide = true)]
+    Words {
+        #[arg(last = true)]
+        words: Vec<OsString>,
+    },
+    /// What a prompt says of the mailbox NAME, or nothing when it said so already
+    #[command(hide = true)]
+    Notice {
+        name: OsString,
+        /// The first word of what was printed last time
+        seen: Option<OsString>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum CompletionShell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 /// Show every mailbox: messages, bytes, oldest, claims, damaged lines, ledger, lock

@@ -1,13 +1,13 @@
 //! `mbox list`: the mailboxes; with `--sessions` who is here.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
 
 use serde::Serialize;
 
 use super::Places;
 use super::args::ListArgs;
 use super::exit::{Exit, Status};
+use super::out::print;
 use crate::error::Result;
 use crate::format::session::Session;
 use crate::format::text::escape;
@@ -48,14 +48,6 @@ fn sessions(as_lines: bool, places: &Places) -> std::result::Result<Status, Exit
         false => sessions_as_table(&rows),
     })?;
     Ok(Status::Yes)
-}
-
-fn print(text: &str) -> std::result::Result<(), Exit> {
-    let mut stdout = io::stdout().lock();
-    let written = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush());
-    written.map_err(|e| Exit::stdout(&e, "see where it goes"))
 }
 
 /// What there is to know of one session. Fields are only ever added.

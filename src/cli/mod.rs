@@ -13,12 +13,15 @@ mod doctor;
 mod drain;
 mod events;
 mod exit;
+mod r#gen;
 mod has;
 mod hook;
 mod hook_install;
+mod init;
 mod list;
 mod lock;
 mod migrate;
+mod notice;
 mod out;
 mod peek;
 mod register;
@@ -29,6 +32,7 @@ mod take;
 mod wait;
 mod watch;
 mod watch_drain;
+mod words;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -90,6 +94,8 @@ fn run(args: Args) -> Result<Status, Exit> {
         Verb::Doctor(args) => doctor::run(args, &places),
         Verb::Register(args) => register::run(args, &places),
         Verb::Hook(args) => hook::run(args, &places),
+        Verb::Init(args) => init::run(args),
+        Verb::Gen(args) => r#gen::run(args, &places),
     }
 }
 

@@ -179,6 +179,15 @@ pub(super) fn say_foreign(mailbox: &Mailbox) -> Result<(), Exit> {
     Ok(())
 }
 
+/// Writes an answer that can be had again to stdout and flushes it.
+pub(super) fn print(text: &str) -> Result<(), Exit> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush());
+    written.map_err(|e| Exit::stdout(&e, "see where it goes"))
+}
+
 /// Writes one line of an answer to stdout and flushes it; `otherwise` is what the caller
 /// has to know when that fails.
 pub(super) fn answer(line: &str, otherwise: &str) -> Result<(), Exit> {

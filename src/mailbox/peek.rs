@@ -6,9 +6,10 @@ use std::os::unix::fs::MetadataExt;
 use crate::error::{Error, Result};
 use crate::format::record::{Line, Record};
 use crate::format::token::ClaimName;
+use crate::format::{GUARDED_CLAIM_STALE, STALE};
 use crate::mailbox::reader::{Lines, Seen};
 use crate::mailbox::{Mailbox, Match};
-use crate::sys::fs;
+use crate::sys::{clock, fs};
 
 /// What to peek at.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +42,37 @@ impl Mailbox {
     /// # Pitfalls
     /// It is a snapshot: what it shows may be gone by now. It holds all records in memory.
     pub fn peek(&self, how: &Peek) -> Result<Peeked> {
-        let files = self.settled_snapshot()?;
+        let mut peeked = self.read(self.settled_snapshot()?)?;
+        if let Some(since) = &how.since {
+            let at = peeked
+                .records
+                .iter()
+                .rposition(|record| record.id() == Some(since));
+            peeked.records.drain(..at.map_or(0, |at| at + 1));
+        }
+        if let Some(max) = how.max {
+            peeked
+                .records
+                .truncate(usize::try_from(max).unwrap_or(usize::MAX));
+        }
+        Ok(peeked)
+    }
+
+    /// The records nobody has in hand, as far as the names of claims tell: one of a reader
+    /// that was killed counts when it is old.
+    pub(crate) fn waiting_records(&self) -> Result<Vec<Record>> {
+        let now = clock::unix_millis();
+        let files = self.settled(|name| {
+            let limit = match name.is_guarded() {
+                true => GUARDED_CLAIM_STALE,
+                false => STALE,
+            };
+            name.is_older_than(limit, now)
+        })?;
+        Ok(self.read(files)?.records)
+    }
+
+    fn read(&self, files: Snapshot) -> Result<Peeked> {
         let mut peeked = Peeked::default();
         let mut seen = Seen::default();
         let claims = files.claims.into_iter().map(|(_, file)| (file, true));
@@ -57,18 +88,6 @@ impl Mailbox {
                     Line::Record(_) | Line::Damaged(_) | Line::Blank => {}
                 }
             }
-        }
-        if let Some(since) = &how.since {
-            let at = peeked
-                .records
-                .iter()
-                .rposition(|record| record.id() == Some(since));
-            peeked.records.drain(..at.map_or(0, |at| at + 1));
-        }
-        if let Some(max) = how.max {
-            peeked
-                .records
-                .truncate(usize::try_from(max).unwrap_or(usize::MAX));
         }
         Ok(peeked)
     }
@@ -131,17 +150,22 @@ impl Mailbox {
 
     /// All claims, oldest first, and the record file, open; none of it is read yet.
     pub(crate) fn settled_snapshot(&self) -> Result<Snapshot> {
-        let mut files = self.snapshot()?;
+        self.settled(|_| true)
+    }
+
+    /// The same of the claims that are wanted.
+    fn settled(&self, is_wanted: impl Fn(&ClaimName) -> bool) -> Result<Snapshot> {
+        let mut files = self.snapshot(&is_wanted)?;
         for _ in 1..TRIES {
             if files.is_whole {
                 break;
             }
-            files = self.snapshot()?;
+            files = self.snapshot(&is_wanted)?;
         }
         Ok(files)
     }
 
-    fn snapshot(&self) -> Result<Snapshot> {
+    fn snapshot(&self, is_wanted: impl Fn(&ClaimName) -> bool) -> Result<Snapshot> {
         self.has_mail()?; // refuses what is unsafe
         let failed = |e| Error::io("read", &self.records, e);
         let records = fs::open_read(&self.records).map_err(failed)?;
@@ -150,7 +174,8 @@ impl Mailbox {
             .map(File::metadata)
             .transpose()
             .map_err(failed)?;
-        let names = self.list_claims()?.names;
+        let mut names = self.list_claims()?.names;
+        names.retain(is_wanted);
         let claims = self.open_all(&names)?;
         // One that is missing was adopted, delivered or put back since.
         let mut is_whole = claims.len() == names.len();

@@ -166,6 +166,12 @@ pub(crate) fn replace(path: &Path, text: &[u8], like: &Path) -> io::Result<()> {
     written
 }
 
+/// Writes a file that others may read, in a directory that is made if it is missing.
+pub(crate) fn publish(dir: &Path, name: &str, text: &[u8]) -> io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    std::fs::write(dir.join(name), text)
+}
+
 /// Opens a regular file that is only ever locked, created if missing.
 pub(crate) fn open_guard(path: &Path) -> io::Result<File> {
     regular(
