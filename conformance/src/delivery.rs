@@ -50,7 +50,7 @@ fn chain(x: &Arena, a: &Driver, b: &Driver) -> Result<(), String> {
 
     // Sent again, by either, none of them gets a second entry.
     ok(x, b, &[&ask[..], &["--id", &one]].concat())?;
-    ok(x, a, &["send", "alice", "two", "--id", &two])?;
+    ok(x, a, &["send", "alice", "two", "--from=bob", "--id", &two])?;
     for (name, ids) in [("bob", vec![&one, &three]), ("alice", vec![&two])] {
         let have: Vec<String> = lines(x, "received", name)?.into_keys().collect();
         let want: BTreeSet<&String> = ids.into_iter().collect();
