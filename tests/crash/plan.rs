@@ -117,15 +117,16 @@ pub fn jobs<'a>(
     jobs
 }
 
-/// What a full run leaves to the night, of shells: all but the kills of a bounded drain,
-/// which is a take, in two of them; and all but one of the errors that a call can be
+/// What a full run leaves to the night, of shells: all but the kills of a bounded drain and
+/// of a hook, which are takes, in two of them; and all but one of the errors that a call can be
 /// given, another one each time.
 fn is_for_full(job: &Job<'_>) -> bool {
     let Case { driver, row } = job.record.case;
     if driver == Driver::Binary {
         return true;
     }
-    if row.name == "drain --max" && driver != SHELLS[0] && job.fault != Fault::Kill {
+    let is_like_take = matches!(row.name, "drain --max" | "hook");
+    if is_like_take && driver != SHELLS[0] && job.fault != Fault::Kill {
         return false;
     }
     let errors = Fault::errors_of(job.call, driver);
