@@ -65,6 +65,7 @@ pub(super) struct Args {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)] // only the verb that was called is put together
 pub(super) enum Verb {
     Send(SendArgs),
     Reply(ReplyArgs),
@@ -403,6 +404,7 @@ pub(super) struct HookArgs {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(super) enum HookVerb {
     /// Claude Code
     Claude,
@@ -483,6 +485,7 @@ pub(super) struct GenArgs {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(super) enum GenVerb {
     /// A completion that knows the names of mailboxes and the ids of messages
     Completion { shell: CompletionShell },

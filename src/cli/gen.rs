@@ -32,8 +32,8 @@ pub(super) fn run(args: GenArgs, places: &Places) -> Result<Status, Exit> {
     Ok(Status::Yes)
 }
 
-/// The whole definition, as it is after parsing: names of pages, global options.
-fn definition() -> Command {
+/// The whole definition, as it is after parsing: every verb, names of pages, global options.
+pub(super) fn definition() -> Command {
     let mut command = Args::command();
     command.build();
     command

@@ -53,11 +53,7 @@ fn deliver(visit: &Visit) -> Result<bool, Exit> {
         return Ok(false);
     };
     let output = answer.output;
-    hand_over(answer.claim, &signals, |_| {
-        let mut stdout = std::io::stdout().lock();
-        let written = stdout.write_all(&output).and_then(|()| stdout.flush());
-        written.map_err(|e| Exit::stdout(&e, "mail not written out stays"))
-    })?;
+    hand_over(answer.claim, &signals, |_, stdout| stdout.write(&output))?;
     Ok(true)
 }
 

@@ -7,7 +7,7 @@ use super::args::Format;
 use super::exit::{Exit, say};
 use crate::format::record::Record;
 use crate::format::text;
-use crate::mailbox::{Claim, Delivered, Mailbox};
+use crate::mailbox::{Claim, Delivered, GiveUp, Mailbox};
 use crate::sys::limits;
 use crate::sys::signals::{self, Deferred, Watch};
 
@@ -58,6 +58,11 @@ impl<'a> Out<'a> {
     }
 
     pub(super) fn record(&mut self, record: &Record) -> Result<(), Exit> {
+        self.render(record);
+        if self.is_full() { self.flush() } else { Ok(()) }
+    }
+
+    fn render(&mut self, record: &Record) {
         match &self.form {
             Form::Format(format) => render(record, *format, &mut self.buffer),
             Form::Line(line) => {
@@ -66,20 +71,15 @@ impl<'a> Out<'a> {
                 self.buffer.push(b'\n');
             }
         }
-        if self.buffer.len() < BUFFER {
-            Ok(())
-        } else {
-            self.flush()
-        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.buffer.len() >= BUFFER
     }
 
     pub(super) fn flush(&mut self) -> Result<(), Exit> {
         let buffer = std::mem::take(&mut self.buffer);
-        let written = self
-            .stdout
-            .write_all(&buffer)
-            .and_then(|()| self.stdout.flush());
-        written.map_err(|e| Exit::stdout(&e, "mail not written out stays"))
+        write_mail(&mut self.stdout, &buffer)
     }
 
     /// Where it goes, to see whether anybody reads it.
@@ -112,37 +112,72 @@ pub(super) fn deliver(
     held_back: &Deferred,
 ) -> Result<u64, Exit> {
     let mut messages = 0;
-    let delivered = hand_over(claim, held_back, |claim| {
+    let delivered = hand_over(claim, held_back, |claim, stdout| {
         for record in claim.messages() {
-            out.record(&record?)?;
+            out.render(&record?);
+            if out.is_full() {
+                stdout.write(&std::mem::take(&mut out.buffer))?;
+            }
             messages += 1;
         }
-        out.flush()
+        stdout.write(&std::mem::take(&mut out.buffer))
     })?;
     say_delivered(mailbox, &delivered);
     Ok(messages)
 }
 
-/// The same for whatever `write` makes of the mail, which has to flush it.
+/// The same for whatever `write` makes of the mail.
 pub(super) fn hand_over(
     mut claim: Claim,
     held_back: &Deferred,
-    mut write: impl FnMut(&mut Claim) -> Result<(), Exit>,
+    mut write: impl FnMut(&mut Claim, &mut Interruptible<'_>) -> Result<(), Exit>,
 ) -> Result<Delivered, Exit> {
-    // Writing may block for ever, so signals cannot simply be held back (CLI-6).
-    let give_up = claim.give_up();
-    let watch = Watch::begin(move |signal| {
-        give_up.now();
-        signals::die_by(signal)
-    });
-    match watch {
-        Some(_) => write(&mut claim)?,
-        // The claims are then orphaned by our death alone.
-        None => held_back.let_through(|| write(&mut claim))?,
-    }
+    let mut stdout = Interruptible {
+        give_up: Some(claim.give_up()),
+        watch: None,
+        held_back,
+    };
+    write(&mut claim, &mut stdout)?;
     let delivered = claim.ack()?;
-    drop(watch);
+    drop(stdout);
     Ok(delivered)
+}
+
+/// Stdout while mail is in hand: a signal that comes during a write that waits gives the
+/// mail up and ends the process (CLI-6).
+pub(super) struct Interruptible<'a> {
+    /// Until a watch has it.
+    give_up: Option<GiveUp>,
+    watch: Option<Watch>,
+    held_back: &'a Deferred,
+}
+
+impl Interruptible<'_> {
+    /// Writes all of `bytes` and flushes them.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), Exit> {
+        let mut stdout = io::stdout().lock();
+        // Most mail is short and its reader is there: no thread for that.
+        if self.watch.is_none() && !limits::takes_at_once(&stdout, bytes.len()) {
+            self.watch = self.give_up.take().and_then(|give_up| {
+                Watch::begin(move |signal| {
+                    give_up.now();
+                    signals::die_by(signal)
+                })
+            });
+            if self.watch.is_none() {
+                // The claims are then orphaned by our death alone.
+                return self
+                    .held_back
+                    .let_through(|| write_mail(&mut stdout, bytes));
+            }
+        }
+        write_mail(&mut stdout, bytes)
+    }
+}
+
+fn write_mail(stdout: &mut StdoutLock<'_>, bytes: &[u8]) -> Result<(), Exit> {
+    let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    written.map_err(|e| Exit::stdout(&e, "mail not written out stays"))
 }
 
 /// Says how many lines were set aside, and where (DMG-2), and that no receipt was written.

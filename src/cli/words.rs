@@ -33,7 +33,7 @@ pub(super) fn run(words: Vec<OsString>) -> Result<Status, Exit> {
 
     let known = Known::of(&line[..at]);
     let verb = known.verb.clone();
-    let mut command = Args::command()
+    let mut command = super::r#gen::definition()
         .mut_args(without_paths)
         .mut_subcommands(|sub| {
             let is_verb = sub.get_name() == verb;

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use append::Append;
+pub(crate) use claim::GiveUp;
 pub use claim::{Claim, Delivered, Messages};
 pub(crate) use peek::Place;
 pub use peek::{Peek, Peeked};

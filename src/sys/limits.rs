@@ -3,8 +3,10 @@
 use std::os::fd::AsFd;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc::PIPE_BUF;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::stat::{fstat, stat};
+use nix::sys::stat::{SFlag, fstat, stat};
 
 /// Raises the soft limit of open files to the hard one. A reader with the guard holds
 /// one for each claim, and readers that died may have left many.
@@ -33,6 +35,21 @@ pub(crate) fn is_null_for_reading(file: impl AsFd) -> bool {
             && flags.intersection(OFlag::O_ACCMODE) == OFlag::O_RDWR)
     };
     is_null().unwrap_or(false)
+}
+
+/// Whether a write of `length` bytes would not wait for anybody: to a regular file, or to a
+/// pipe that has room. Another writer may fill that pipe first; the write then waits.
+pub(crate) fn takes_at_once(file: impl AsFd, length: usize) -> bool {
+    let Ok(found) = fstat(file.as_fd()) else {
+        return false;
+    };
+    let mut ready = [PollFd::new(file.as_fd(), PollFlags::POLLOUT)];
+    match SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT {
+        SFlag::S_IFREG => true,
+        // One that is ready takes this much in one piece.
+        SFlag::S_IFIFO => length <= PIPE_BUF && poll(&mut ready, PollTimeout::ZERO) == Ok(1),
+        _ => false,
+    }
 }
 
 /// Whether there were as many descriptors open as there may be, which passes.
