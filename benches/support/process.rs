@@ -2,7 +2,11 @@
 
 use std::io::Read;
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 
 pub fn mbox() -> Command {
     Command::new(env!("CARGO_BIN_EXE_mbox"))
@@ -32,19 +36,26 @@ pub fn has_program(name: &str) -> bool {
 pub struct Streamed {
     pub took: Duration,
     pub bytes: u64,
+    /// It took longer than it was given, and was ended.
+    pub is_cut: bool,
     /// The most memory it had at once; `None` where there is no /proc.
     pub peak_kib: Option<u64>,
 }
 
 /// Reads what it prints without keeping it, and looks at its memory meanwhile.
 pub fn stream(command: &mut Command) -> Streamed {
+    stream_within(command, Duration::MAX)
+}
+
+/// The same, of one that is ended when it takes longer than this.
+pub fn stream_within(command: &mut Command, most: Duration) -> Streamed {
     let begun = Instant::now();
     let mut child = command.stdout(Stdio::piped()).spawn().expect("it runs");
     let mut out = child.stdout.take().expect("a pipe");
     // A look costs some 20 µs: not at each read of a gigabyte.
     let (mut buffer, mut bytes, mut looked) = (vec![0; 1 << 16], 0, 0);
     let pid = child.id();
-    let watcher = peak_of(pid);
+    let watcher = peak_of(pid, begun, most);
     let mut peak = None;
     loop {
         let read = out.read(&mut buffer).expect("it can be read");
@@ -57,20 +68,30 @@ pub fn stream(command: &mut Command) -> Streamed {
             peak = peak.max(high_water(pid));
         }
     }
-    end(&mut child);
+    let took = begun.elapsed();
+    // Not waited for until the watcher is done with it: its number stays its own.
+    let watched = watcher.join().expect("it does not panic");
+    let status = child.wait().expect("it can be waited for");
+    let is_cut = took > most;
+    assert!(is_cut || status.success(), "{command:?}: {status}");
     Streamed {
-        took: begun.elapsed(),
+        took,
         bytes,
-        peak_kib: peak.max(watcher.join().expect("it does not panic")),
+        is_cut,
+        peak_kib: peak.max(watched),
     }
 }
 
-/// Looks every millisecond until the process is gone.
-fn peak_of(pid: u32) -> std::thread::JoinHandle<Option<u64>> {
+/// Looks every millisecond until the process is gone, or has to go.
+fn peak_of(pid: u32, begun: Instant, most: Duration) -> JoinHandle<Option<u64>> {
     std::thread::spawn(move || {
         let mut peak = None;
         while let Some(now) = high_water(pid) {
             peak = peak.max(Some(now));
+            if begun.elapsed() > most {
+                let _ = signal::kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
+                break;
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
         peak

@@ -70,11 +70,11 @@ impl Bound {
     }
 }
 
-/// Three figures that count, thousands set off.
+/// Three figures that count, thousands set off; whole numbers whole.
 pub fn plain(figure: f64) -> String {
     let digits = match figure.abs() {
         x if !x.is_finite() => return "-".into(),
-        x if x >= 99.95 || x == 0.0 => 0,
+        x if x >= 99.95 || x.fract() == 0.0 => 0,
         x if x >= 9.995 => 1,
         _ => 2,
     };

@@ -29,25 +29,22 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Each case `batch` times in a row, then the next one; `turns` times. The first turn warms
-/// up and does not count, and each turn begins with another case.
+/// Each case `batch` times in a row, then the next one; `turns` times. The figure of a turn is
+/// the median of its batch, so that a process that got in between does not count. The first
+/// turn warms up and does not count, and each turn begins with another case.
 pub fn by_turns(cases: &mut [Case], turns: usize, batch: u32) -> Vec<Series> {
     let mut series = vec![Series(Vec::with_capacity(turns)); cases.len()];
     for turn in 0..=turns {
         for step in 0..cases.len() {
             let index = (turn + step) % cases.len();
-            let begun = Instant::now();
-            let mut told = Duration::ZERO;
-            let mut is_told = false;
-            for _ in 0..batch {
-                if let Some(took) = (cases[index].run)() {
-                    told += took;
-                    is_told = true;
-                }
-            }
-            let took = if is_told { told } else { begun.elapsed() };
+            let mut once = || {
+                let begun = Instant::now();
+                let told = (cases[index].run)();
+                told.unwrap_or_else(|| begun.elapsed())
+            };
+            let batch: Series = (0..batch).map(|_| once()).collect();
             if turn > 0 {
-                series[index].0.push(took.as_secs_f64() / f64::from(batch));
+                series[index].0.push(batch.median());
             }
         }
     }
