@@ -144,6 +144,7 @@ impl Bench {
             let bars: Vec<_> = cases
                 .iter()
                 .zip(&series)
+                .filter(|(case, _)| is_kept || case.what != kept_name)
                 .map(|(case, took)| {
                     let is_ours = case.what.contains('`');
                     let whose = if is_ours { Whose::Ours } else { Whose::Floor };
