@@ -468,7 +468,8 @@ impl Mailbox {
         let failed = |e| Error::io("set damaged lines aside in", &self.damaged, e);
         let mut file = fs::open_append(&self.damaged).map_err(failed)?;
         let mut text = Vec::new();
-        if fs::last_byte(&file)
+        let length = file.metadata().map_err(failed)?.len();
+        if fs::last_byte(&file, length)
             .map_err(failed)?
             .is_some_and(|last| last != b'\n')
         {
