@@ -37,7 +37,7 @@ struct Inner {
 }
 
 /// The result of this library's operations.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub(crate) fn new(

@@ -5,6 +5,7 @@
 //! specification is on this page, once.
 
 pub(crate) mod event;
+mod json;
 pub(crate) mod message;
 pub(crate) mod name;
 pub(crate) mod receipt;

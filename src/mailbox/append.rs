@@ -5,11 +5,12 @@ use std::io::Write;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::message::Message;
-use crate::format::record::{Line, Record};
+use crate::format::record::{Line, Record, is_blank};
 use crate::format::{MAX_BODY, MAX_RECORD};
 use crate::lock::{LockGuard, Peer, Released};
 use crate::mailbox::Mailbox;
 use crate::mailbox::kept::KeptFiles;
+use crate::mailbox::reader::lines_in;
 use crate::root::Root;
 use crate::sys::clock::{self, Deadline};
 use crate::sys::fs;
@@ -69,13 +70,26 @@ impl Mailbox {
     /// # Errors
     /// As for [`append`](Mailbox::append).
     pub fn append_many(&self, text: &[u8], how: &Append) -> Result<Vec<String>> {
-        let (mut lines, mut ids) = (Vec::with_capacity(text.len() + 1), Vec::new());
-        for (number, line) in text.split(|&b| b == b'\n').enumerate() {
+        let mut ids = Vec::new();
+        self.append_all(text, how, |id| ids.push(id.to_owned()))?;
+        Ok(ids)
+    }
+
+    /// The same, telling `note` the ids as the records are checked: before they are written.
+    pub(crate) fn append_all(
+        &self,
+        text: &[u8],
+        how: &Append,
+        mut note: impl FnMut(&str),
+    ) -> Result<()> {
+        let mut record = Record::place();
+        let mut is_as_written = text.ends_with(b"\n");
+        for (number, line) in lines_in(text).enumerate() {
             let bad = |why: String| {
                 self.bad_data(format!("line {}: {why}", number + 1), "nothing was written")
             };
-            match Line::classify(line.to_vec()) {
-                Line::Blank => {}
+            match Line::classify(line, &mut record) {
+                Line::Blank => is_as_written = false,
                 Line::Damaged(_) => {
                     return Err(bad(
                         "not a JSON object in valid UTF-8, nested at most 128 deep".into(),
@@ -84,17 +98,21 @@ impl Mailbox {
                 Line::Record(record) if record.size() > MAX_RECORD as u64 => {
                     return Err(bad(format!("the record is longer than {MAX_RECORD} bytes")));
                 }
-                Line::Record(record) => {
-                    lines.extend_from_slice(record.bytes());
-                    lines.push(b'\n');
-                    ids.extend(Record::id(&record).map(str::to_owned));
-                }
+                Line::Record(record) => record.id().into_iter().for_each(&mut note),
             }
         }
-        if !lines.is_empty() {
-            self.append_lines(&lines, how)?;
+        if is_as_written {
+            return self.append_lines(text, how);
         }
-        Ok(ids)
+        let mut lines = Vec::with_capacity(text.len() + 1);
+        for line in lines_in(text).filter(|line| !is_blank(line)) {
+            lines.extend_from_slice(line);
+            lines.push(b'\n');
+        }
+        match lines.is_empty() {
+            true => Ok(()),
+            false => self.append_lines(&lines, how),
+        }
     }
 
     /// Appends text of whole lines until it is known to stand (APP-7), unless `is_there`

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::format::name::is_id;
+use crate::format::name::id_number;
 use crate::format::receipt::{Receipt, appended};
 use crate::format::record::Record;
 use crate::format::{RECEIPT_IDS, RECEIPTS_MAX, SEEN_IDS, place, suffix};
@@ -42,14 +42,9 @@ impl Handed {
         if !self.is_kept || self.ids.len() >= SEEN_IDS {
             return;
         }
-        self.ids.extend(record.id().and_then(number));
-        self.answers.extend(record.reply_to().and_then(number));
+        self.ids.extend(record.id().and_then(id_number));
+        self.answers.extend(record.reply_to().and_then(id_number));
     }
-}
-
-/// What an id of 16 hex digits stands for.
-fn number(id: &str) -> Option<u64> {
-    is_id(id.as_bytes()).then(|| u64::from_str_radix(id, 16).expect("16 hex digits"))
 }
 
 impl Mailbox {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::format::name::is_id;
-use crate::format::record::Line;
+use crate::format::record::{Line, Record};
 use crate::format::token::ClaimName;
 use crate::format::{STALE, TEMPORARY_STALE, suffix};
 use crate::lock::{Lock, Released};
@@ -47,9 +47,9 @@ impl Mailbox {
         let Some(file) = fs::open_read(&self.records).map_err(failed)? else {
             return Ok(found);
         };
-        let mut lines = Lines::of(file);
+        let (mut lines, mut record) = (Lines::of(file), Record::place());
         while let Some((line, is_ended)) = lines.next().map_err(failed)? {
-            if let Line::Damaged(_) = Line::classify(line) {
+            if let Line::Damaged(_) = Line::classify(line, &mut record) {
                 found.damaged += usize::from(is_ended);
                 found.is_torn = !is_ended;
             }
