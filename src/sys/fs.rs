@@ -224,14 +224,31 @@ pub(crate) fn stands_whole(mut file: &File, text: &[u8], length: u64) -> io::Res
 }
 
 fn stands_at(file: &File, text: &[u8], start: u64) -> io::Result<bool> {
-    let lead = usize::from(start > 0 && text.first() != Some(&b'\n'));
-    let mut found = vec![0; text.len() + lead];
-    match file.read_exact_at(&mut found, start - lead as u64) {
-        Ok(()) => Ok(found.ends_with(text) && (lead == 0 || found[0] == b'\n')),
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(e) => Err(e),
+    let mut before: &[u8] = match start > 0 && text.first() != Some(&b'\n') {
+        true => b"\n",
+        false => b"",
+    };
+    let mut at = start - before.len() as u64;
+    // Piece by piece: it may be long.
+    let mut found = vec![0; before.len() + text.len().min(PIECE)];
+    for piece in text.chunks(PIECE) {
+        let found = &mut found[..before.len() + piece.len()];
+        match file.read_exact_at(found, at) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            Err(e) => return Err(e),
+        }
+        if !found.starts_with(before) || found[before.len()..] != *piece {
+            return Ok(false);
+        }
+        at += found.len() as u64;
+        before = b"";
     }
+    Ok(true)
 }
+
+/// How much is compared at once, in bytes.
+const PIECE: usize = 64 << 10;
 
 /// Puts the directory entries of `dir` on stable storage.
 pub(crate) fn sync_directory(dir: &Path) -> io::Result<()> {
