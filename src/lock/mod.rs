@@ -408,11 +408,10 @@ impl LockGuard {
                 self.lock.release(&self.token)
             }
             Published::Linked(private) => {
-                let owner = &self.lock.owner;
-                let is_held = private.is_owner(owner, &self.token);
-                match is_held.map_err(|e| self.lock.failed(owner, e))? {
-                    true => self.lock.remove(),
-                    false => Ok(Released::Lost),
+                match private.is_owner(&self.lock.owner, &self.token) {
+                    Ok(true) => self.lock.remove(),
+                    Ok(false) => Ok(Released::Lost),
+                    Err(_) => self.lock.release(&self.token), // the owner file itself says it too
                 }
             }
         }
