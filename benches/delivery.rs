@@ -2,10 +2,18 @@
 //!
 //! `cargo bench --bench delivery`, or with a number behind `--` for other than 200 asks.
 
+mod support;
+
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use mbox::{Answer, Append, Delivery, Mailbox, Message, Replied, Root, Watch, Watcher};
+
+use support::arguments::Arguments;
+use support::fresh::Fresh;
+use support::process::{mbox, run, succeed};
+use support::table::{Bound, Table, ms, times, us};
+use support::turns::Series;
 
 /// How many sends the ledgers are compared by.
 const SENDS: usize = 3_000;
@@ -18,17 +26,18 @@ const MANY: usize = 1_000;
 const RENEWED: usize = 20;
 
 fn main() {
-    let number = std::env::args().skip(1).find_map(|arg| arg.parse().ok());
-    asks(number.unwrap_or(200));
-    ledgers();
+    let arguments = Arguments::parse();
+    let fresh = Fresh::filesystem(&arguments);
+    fresh.announce("delivery");
+    asks(&fresh, arguments.number_or(200) as usize);
+    ledgers(&fresh);
 }
 
-fn asks(asks: usize) {
-    let dir = tempfile::tempdir().expect("a directory for the root");
-    let root = Root::at(dir.path());
+fn asks(fresh: &Fresh, asks: usize) {
+    let root = Root::at(fresh.directory("asks"));
     let alice = Delivery::of(&root, Some("alice")).expect("a name");
     let watcher = answer_everything(&root);
-    let (mut library, mut process, mut floor) = (Vec::new(), Vec::new(), Vec::new());
+    let [mut library, mut process, mut floor] = [const { Series(Vec::new()) }; 3];
     for n in 0..asks {
         let body = format!("question {n}");
         let begun = Instant::now();
@@ -41,35 +50,33 @@ fn asks(asks: usize) {
         };
         answer.ack().expect("it is removed");
 
-        let begun = Instant::now();
-        let mut ask = Command::new(env!("CARGO_BIN_EXE_mbox"));
+        let mut ask = mbox();
         ask.args(["ask", "bob", &body, "--from", "alice", "--format", "body"]);
-        let out = ask.env("MBOX_ROOT", dir.path()).output().expect("it runs");
-        process.push(begun.elapsed());
+        let (took, out) = run(ask.env("MBOX_ROOT", root.dir()));
+        process.push(took);
         assert_eq!(out.stdout, format!("{body}\n").as_bytes(), "{out:?}");
 
-        let begun = Instant::now();
-        let out = Command::new("true").output().expect("it runs");
-        assert!(out.status.success());
-        floor.push(begun.elapsed());
+        floor.push(succeed(&mut Command::new("true")));
     }
     watcher.stop();
-    println!("an ask, to a peer that watches and answers at once, {asks} of each\n");
-    println!("| what | p50 ms | p90 ms | p99 ms |");
-    println!("|---|---|---|---|");
-    for (what, mut took) in [
-        ("`Delivery::ask` to the answer", library),
-        ("`mbox ask`, the whole process", process),
-        ("`true`", floor),
+    let mut table = Table::new(
+        &format!("an ask, to a peer that watches and answers at once, {asks} of each"),
+        &["what", "p50 ms", "p90 ms", "p99 ms", "bound of p50"],
+    );
+    for (what, took, bound) in [
+        ("`Delivery::ask` to the answer", library, Some(20.0)),
+        ("`mbox ask`, the whole process", process, Some(20.0)),
+        ("`true`", floor, None),
     ] {
-        took.sort();
-        let ms = |share: f64| at(&took, share).as_secs_f64() * 1_000.0;
-        println!(
-            "| {what} | {:.2} | {:.2} | {:.2} |",
-            ms(0.5),
-            ms(0.9),
-            ms(0.99)
-        );
+        let p50 = took.median();
+        let bound = bound.map_or(String::new(), |most| Bound::AtMost(most).judge(p50 * 1e3));
+        table.row([
+            what,
+            &ms(p50),
+            &ms(took.at(0.9)),
+            &ms(took.at(0.99)),
+            &bound,
+        ]);
     }
 }
 
@@ -108,12 +115,11 @@ fn answer(inbox: &Mailbox, bob: &Delivery) {
 }
 
 /// One send to a name with a short ledger, one to a name with a full one, by turns.
-fn ledgers() {
-    let dir = tempfile::tempdir().expect("a directory for the root");
-    let root = Root::at(dir.path());
+fn ledgers(fresh: &Fresh) {
+    let root = Root::at(fresh.directory("ledgers"));
     let alice = Delivery::of(&root, Some("alice")).expect("a name");
     fill(&root, "many", MANY);
-    let (mut few, mut many, mut pruned) = (Vec::new(), Vec::new(), 0);
+    let ([mut few, mut many], mut pruned) = ([const { Series(Vec::new()) }; 2], 0);
     for n in 0..SENDS {
         if n % RENEWED == 0 {
             for name in ["few", "many"] {
@@ -132,27 +138,28 @@ fn ledgers() {
             assert!(sent.no_entry.is_none() && sent.not_pruned.is_none());
         }
     }
-    let mean = |took: &[Duration]| took.iter().sum::<Duration>().as_secs_f64() / took.len() as f64;
-    println!("\na send in one process, {SENDS} of each, by turns; {pruned} entries were pruned\n");
-    println!("| ledger | p50 µs | mean µs, pruning included | p99 µs |");
-    println!("|---|---|---|---|");
-    let means = [mean(&few), mean(&many)];
-    few.sort();
-    many.sort();
-    for ((what, took), mean) in [("10 to 30 entries", &few), ("1,000 entries, full", &many)]
-        .into_iter()
-        .zip(means)
-    {
-        let us = |share: f64| at(took, share).as_secs_f64() * 1e6;
-        println!(
-            "| {what} | {:.0} | {:.0} | {:.0} |",
-            us(0.5),
-            mean * 1e6,
-            us(0.99)
-        );
+    let mut table = Table::new(
+        &format!("a send in one process, {SENDS} of each, by turns; {pruned} entries were pruned"),
+        &[
+            "ledger",
+            "p50 µs",
+            "mean µs, pruning included",
+            "p99 µs",
+            "bound of the mean",
+        ],
+    );
+    for (what, took) in [("10 to 30 entries", &few), ("1,000 entries, full", &many)] {
+        table.row([
+            what,
+            &us(took.median()),
+            &us(took.mean()),
+            &us(took.at(0.99)),
+            "",
+        ]);
     }
-    let ratio = at(&many, 0.5).as_secs_f64() / at(&few, 0.5).as_secs_f64();
-    println!("| ratio | {ratio:.2} | {:.2} | |", means[1] / means[0]);
+    let (p50, mean) = (many.median() / few.median(), many.mean() / few.mean());
+    let bound = Bound::AtMost(1.3).judge(mean);
+    table.row(["ratio", &times(p50), &times(mean), "", &bound]);
 }
 
 /// Makes the ledger of `name` have so many entries.
@@ -168,8 +175,4 @@ fn fill(root: &Root, name: &str, entries: usize) {
         .collect();
     std::fs::create_dir_all(path.parent().expect("received")).expect("a directory");
     std::fs::write(path, lines).expect("a ledger");
-}
-
-fn at(sorted: &[Duration], share: f64) -> Duration {
-    sorted[((sorted.len() - 1) as f64 * share).round() as usize]
 }

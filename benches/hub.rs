@@ -3,13 +3,19 @@
 
 #[path = "../tests/suite/events/load.rs"]
 mod load;
+mod support;
 
 use std::time::Duration;
 
 use load::{Figures, Plan};
 
+use support::arguments::Arguments;
+use support::fresh::Fresh;
+use support::table::{Table, ms, plain};
+
 fn main() {
-    let mut numbers = std::env::args().filter_map(|word| word.parse().ok());
+    let arguments = Arguments::parse();
+    let mut numbers = arguments.numbers.iter().map(|&number| number as usize);
     let mut next = |default| numbers.next().unwrap_or(default);
     let plan = Plan {
         subscribers: next(1000),
@@ -19,8 +25,10 @@ fn main() {
         time: Duration::from_secs(next(30) as u64),
         mailboxes: 1000,
     };
-    let dir = tempfile::tempdir().expect("a temporary directory can be made");
-    let figures = load::run(env!("CARGO_BIN_EXE_mbox"), dir.path(), &plan);
+    let fresh = Fresh::filesystem(&arguments);
+    fresh.announce("hub");
+    let dir = fresh.directory("root");
+    let figures = load::run(env!("CARGO_BIN_EXE_mbox"), &dir, &plan);
     let Figures {
         events,
         events_per_second,
@@ -32,14 +40,19 @@ fn main() {
         missed_by_silent,
         memory_kib,
     } = figures;
-    println!("subscribers         {:>12}", plan.subscribers);
-    println!("events              {events:>12}");
-    println!("events a second     {events_per_second:>12.0}");
-    println!("lines delivered     {deliveries:>12}");
-    println!("latency p50         {:>12.2} ms", p50.as_secs_f64() * 1e3);
-    println!("latency p99         {:>12.2} ms", p99.as_secs_f64() * 1e3);
-    println!("latency max         {:>12.2} ms", max.as_secs_f64() * 1e3);
-    println!("missed by readers   {missed_by_readers:>12}");
-    println!("missed by silent    {missed_by_silent:>12?}");
-    println!("hub memory          {:>12} KiB", memory_kib.unwrap_or(0));
+    let mut table = Table::new("one hub and many subscribers", &["what", "figure"]);
+    let mut row = |what: &str, figure: &str| table.row([what, figure]);
+    row("subscribers", &plain(plan.subscribers as f64));
+    row("events", &plain(events as f64));
+    row("events a second", &plain(events_per_second));
+    row("lines delivered", &plain(deliveries as f64));
+    row("latency, p50 ms", &ms(p50.as_secs_f64()));
+    row("latency, p99 ms", &ms(p99.as_secs_f64()));
+    row("latency, max ms", &ms(max.as_secs_f64()));
+    row("missed by readers", &plain(missed_by_readers as f64));
+    row("missed by the silent", &format!("{missed_by_silent:?}"));
+    row(
+        "memory of the hub, KiB",
+        &plain(memory_kib.unwrap_or(0) as f64),
+    );
 }

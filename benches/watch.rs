@@ -1,12 +1,19 @@
 //! What a watcher costs, and how soon it tells: see README.md.
 //!
-//! `cargo bench --bench watch`, or with a number behind `--` for fewer messages than 1,000.
+//! `cargo bench --bench watch`, or with a number behind `--` for other than 600 messages.
+
+mod support;
 
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use mbox::{Append, Backend, Mailbox, Message, Root, Watch, Watcher};
+
+use support::arguments::Arguments;
+use support::fresh::Fresh;
+use support::table::{Bound, Table, ms};
+use support::turns::Series;
 
 /// Between two messages, so that each is alone: more than the debounce, and not in step
 /// with the poller.
@@ -19,27 +26,44 @@ const IDLE_PAUSES: [u64; 3] = [1_307, 1_219, 1_263];
 const IDLE: Duration = Duration::from_secs(10);
 
 fn main() {
-    let number = std::env::args().skip(1).find_map(|arg| arg.parse().ok());
-    let messages: usize = number.unwrap_or(1_000);
-    println!("append to callback, from before the append, {messages} messages, each alone\n");
-    println!(
-        "| backend | n | p50 ms | p90 ms | p99 ms | max ms | append p50, p99 | calls/message | wakeups/message | idle CPU |"
+    let arguments = Arguments::parse();
+    let messages = arguments.number_or(600) as usize;
+    let fresh = Fresh::filesystem(&arguments);
+    fresh.announce("watch");
+    let mut table = Table::new(
+        &format!("append to callback, from before the append, {messages} messages, each alone"),
+        &[
+            "backend",
+            "n",
+            "p50 ms",
+            "p90 ms",
+            "p99 ms",
+            "max ms",
+            "bound of p99",
+            "append p50, p99",
+            "calls/message",
+            "wakeups/message",
+            "idle CPU",
+        ],
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
     for &backend in Backend::available() {
-        row(backend, "", messages, &PAUSES);
+        row(&fresh, &mut table, backend, "", messages, &PAUSES);
     }
-    row(
-        Backend::Poll,
-        " after 1.2 s of nothing",
-        (messages / 16).max(1),
-        &IDLE_PAUSES,
-    );
+    let few = (messages / 16).max(1);
+    let idle = " after 1.2 s of nothing";
+    row(&fresh, &mut table, Backend::Poll, idle, few, &IDLE_PAUSES);
 }
 
-fn row(backend: Backend, what: &str, messages: usize, pauses: &[u64]) {
-    let dir = tempfile::tempdir().expect("a directory for the mailbox");
-    let inbox = Root::at(dir.path()).mailbox("inbox").expect("a safe root");
+fn row(
+    fresh: &Fresh,
+    table: &mut Table,
+    backend: Backend,
+    what: &str,
+    messages: usize,
+    pauses: &[u64],
+) {
+    let dir = fresh.directory(&format!("{backend}{what}"));
+    let inbox = Root::at(dir).mailbox("inbox").expect("a safe root");
     let (watcher, called) = start(backend, &inbox);
     let before = Thread::of_watcher();
     let begin = Instant::now();
@@ -51,7 +75,7 @@ fn row(backend: Backend, what: &str, messages: usize, pauses: &[u64]) {
 
     let before = Thread::of_watcher();
     let begin = Instant::now();
-    let (mut latencies, mut appends, mut calls) = (Vec::new(), Vec::new(), 0);
+    let (mut latencies, mut appends, mut calls) = (Series::default(), Series::default(), 0);
     for n in 0..messages {
         let then = Instant::now();
         let id = append(&inbox, n);
@@ -67,23 +91,25 @@ fn row(backend: Backend, what: &str, messages: usize, pauses: &[u64]) {
     let took = begin.elapsed().as_secs_f64();
     let wakeups = (Thread::of_watcher().wakeups - before.wakeups) as f64 - idle_wakeups * took;
     watcher.stop();
-    let ms = |sorted: &[Duration], share: f64| {
-        let at = ((sorted.len() - 1) as f64 * share).round() as usize;
-        sorted[at].as_secs_f64() * 1_000.0
+    let bound = match backend {
+        _ if !what.is_empty() => String::new(),
+        Backend::Poll => Bound::AtMost(50.0).judge(latencies.at(0.99) * 1e3),
+        _ => Bound::AtMost(5.0).judge(latencies.at(0.99) * 1e3),
     };
-    latencies.sort();
-    appends.sort();
-    println!(
-        "| {backend}{what} | {messages} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2}, {:.2} | {:.3} | {:.1} | {idle_cpu:.2} % |",
-        ms(&latencies, 0.5),
-        ms(&latencies, 0.9),
-        ms(&latencies, 0.99),
-        ms(&latencies, 1.0),
-        ms(&appends, 0.5),
-        ms(&appends, 0.99),
-        calls as f64 / messages as f64,
-        wakeups.max(0.0) / messages as f64,
-    );
+    let [p50, p90, p99, most] = [0.5, 0.9, 0.99, 1.0].map(|share| ms(latencies.at(share)));
+    table.row([
+        &format!("{backend}{what}"),
+        &messages.to_string(),
+        &p50,
+        &p90,
+        &p99,
+        &most,
+        &bound,
+        &format!("{}, {}", ms(appends.median()), ms(appends.at(0.99))),
+        &format!("{:.3}", calls as f64 / messages as f64),
+        &format!("{:.1}", wakeups.max(0.0) / messages as f64),
+        &format!("{idle_cpu:.2} %"),
+    ]);
 }
 
 fn start(backend: Backend, inbox: &Mailbox) -> (Watcher, Receiver<(String, Instant)>) {
