@@ -22,6 +22,7 @@ pub(crate) struct Kept {
     pub(super) turns: Turns,
     /// Others were at the guard when it was last taken.
     pub(super) had_to_wait: bool,
+    process: u32,
 }
 
 impl Kept {
@@ -36,15 +37,35 @@ impl Kept {
         self.is_keeping
     }
 
+    /// Which process it is that acquires, as a call of the system says: a child that was
+    /// forked has its parent's locks with its parent's files, and leaves them alone.
+    pub(super) fn begin(&mut self) -> u32 {
+        self.process = std::process::id();
+        self.process
+    }
+
+    /// A file of the process that acquired last.
+    pub(crate) fn opened(&self, (file, meta): (File, Metadata)) -> Opened {
+        Opened {
+            id: fs::file_id(&meta),
+            file: Arc::new(file),
+            process: self.process,
+        }
+    }
+
+    /// Whether it was opened by the process that acquired last.
+    pub(crate) fn is_ours(&self, opened: &Opened) -> bool {
+        opened.process == self.process
+    }
+
     /// The guard as it was kept, or as `open` opens it; and whether it was kept.
     pub(super) fn guard(
         &mut self,
-        open: impl Fn() -> io::Result<File>,
+        open: impl Fn() -> io::Result<(File, Metadata)>,
     ) -> io::Result<(Opened, bool)> {
         match self.guard.take() {
-            // A child that was forked has the parent's lock with the parent's file.
-            Some(opened) if opened.is_of_this_process() => Ok((opened, true)),
-            _ => Ok((Opened::of(open()?)?, false)),
+            Some(opened) if self.is_ours(&opened) => Ok((opened, true)),
+            _ => Ok((self.opened(open()?), false)),
         }
     }
 
@@ -59,14 +80,24 @@ impl Kept {
             return Ok(None);
         }
         let kept = self.private.take();
-        let private = match kept.filter(|it| it.opened.is_of_this_process()) {
+        let private = match kept.filter(|it| self.is_ours(&it.opened)) {
             Some(private) => Some(private),
-            None => Private::create(path())?,
+            None => self.create(path())?,
         };
         if let Some(private) = &private {
             private.write(token)?;
         }
         Ok(private)
+    }
+
+    /// `None` when there is something of that name.
+    fn create(&self, path: PathBuf) -> io::Result<Option<Private>> {
+        let Some(file) = fs::create_new(&path)? else {
+            return Ok(None);
+        };
+        let meta = file.metadata()?;
+        let opened = self.opened((file, meta));
+        Ok(Some(Private { path, opened }))
     }
 
     pub(super) fn without_links(&mut self) {
@@ -93,22 +124,9 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    pub(crate) fn of(file: File) -> io::Result<Opened> {
-        Ok(Opened {
-            id: fs::file_id(&file.metadata()?),
-            file: Arc::new(file),
-            process: std::process::id(),
-        })
-    }
-
     /// Whether `there` is this file.
     pub(crate) fn is(&self, there: &Metadata) -> bool {
         self.id == fs::file_id(there)
-    }
-
-    /// Whether it was opened here, and not before a fork.
-    pub(crate) fn is_of_this_process(&self) -> bool {
-        self.process == std::process::id()
     }
 }
 
@@ -121,13 +139,6 @@ pub(super) struct Private {
 }
 
 impl Private {
-    /// `None` when there is something of that name.
-    fn create(path: PathBuf) -> io::Result<Option<Private>> {
-        let file = fs::create_new(&path)?;
-        let opened = file.map(Opened::of).transpose()?;
-        Ok(opened.map(|opened| Private { path, opened }))
-    }
-
     /// The tokens of a process that has the guard are of one length.
     fn write(&self, token: &Token) -> io::Result<()> {
         self.opened.file.write_all_at(token.as_str().as_bytes(), 0)
@@ -155,7 +166,7 @@ impl Private {
 
 impl Drop for Private {
     fn drop(&mut self) {
-        if self.opened.is_of_this_process() {
+        if self.opened.process == std::process::id() {
             let _ = fs::unlink(&self.path); // doctor removes what is left
         }
     }

@@ -106,12 +106,13 @@ impl Lock {
         deadline: &Deadline,
         signals: &Deferred,
     ) -> Result<LockGuard> {
+        let process = kept.begin();
         let guard = match peer {
             Peer::WithGuard => self.take_guard(kept, deadline, signals)?,
             Peer::WithoutGuard => None,
         };
         let (guard, _turn) = guard.unzip();
-        let token = Token::new(std::process::id(), rand::random(), guard.is_some());
+        let token = Token::new(process, rand::random(), guard.is_some());
         let mut private = match guard {
             Some(_) => self.private(&token, kept)?,
             None => None,

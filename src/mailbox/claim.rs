@@ -482,10 +482,9 @@ impl Mailbox {
             return Ok(());
         }
         let failed = |e| Error::io("set damaged lines aside in", &self.damaged, e);
-        let mut file = fs::open_append(&self.damaged).map_err(failed)?;
+        let (mut file, meta) = fs::open_append(&self.damaged).map_err(failed)?;
         let mut text = Vec::new();
-        let length = file.metadata().map_err(failed)?.len();
-        if fs::last_byte(&file, length)
+        if fs::last_byte(&file, meta.len())
             .map_err(failed)?
             .is_some_and(|last| last != b'\n')
         {

@@ -44,14 +44,14 @@ impl KeptFiles {
         if let Some(opened) = &self.records
             && let Some(there) = fs::lstat(&mailbox.records).map_err(failed)?
             && opened.is(&there)
-            && opened.is_of_this_process()
+            && self.lock.is_ours(opened)
         {
             return Ok((Arc::clone(&opened.file), there.len()));
         }
-        let file = fs::open_append(&mailbox.records).map_err(failed)?;
-        let opened = Opened::of(file).map_err(failed)?;
+        let (file, meta) = fs::open_append(&mailbox.records).map_err(failed)?;
+        let length = meta.len();
+        let opened = self.lock.opened((file, meta));
         let file = Arc::clone(&opened.file);
-        let length = file.metadata().map_err(failed)?.len();
         self.has_synced_names = false;
         self.records = Some(opened).filter(|_| self.lock.is_keeping());
         Ok((file, length))

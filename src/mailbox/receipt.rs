@@ -80,15 +80,14 @@ fn forget_requests(pending: &Path, answered: &[u64]) -> Result<()> {
 fn write_receipts(ledger: &Path, ids: &[u64], by: &str) -> Result<()> {
     let path = beside(ledger, suffix::RECEIPTS);
     let failed = |e| Error::io(OP, &path, e);
-    let mut file = fs::open_append(&path).map_err(failed)?;
-    if file.metadata().map_err(failed)?.len() > RECEIPTS_MAX {
+    let (mut file, opened) = fs::open_append(&path).map_err(failed)?;
+    if opened.len() > RECEIPTS_MAX {
         // RECEIPT-2, unless another did so since.
         let there = fs::lstat(&path).map_err(failed)?;
-        let opened = file.metadata().map_err(failed)?;
         if there.is_some_and(|there| fs::is_same(&there, &opened)) {
             fs::rename(&path, &beside(ledger, suffix::OLD_RECEIPTS)).map_err(failed)?;
         }
-        file = fs::open_append(&path).map_err(failed)?;
+        (file, _) = fs::open_append(&path).map_err(failed)?;
     }
     for ids in ids.chunks(RECEIPT_IDS) {
         let receipt = Receipt {

@@ -64,7 +64,7 @@ impl Mailbox {
         let failed = |e| Error::io("heal", &self.records, e);
         // Nobody may have made it anew by opening it.
         if self.records_len()?.is_some() && self.examine_records()?.is_torn {
-            let mut file = fs::open_append(&self.records).map_err(failed)?;
+            let (mut file, _) = fs::open_append(&self.records).map_err(failed)?;
             file.write_all(b"\n").map_err(failed)?;
         }
         // A newline too many is a blank line, so it does not matter whose the lock was.

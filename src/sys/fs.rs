@@ -132,9 +132,9 @@ pub(crate) fn open_read(path: &Path) -> io::Result<Option<File>> {
         .transpose()
 }
 
-/// Opens a regular file for appending and reading, created if missing.
-pub(crate) fn open_append(path: &Path) -> io::Result<File> {
-    regular(options().read(true).append(true).create(true).open(path)?)
+/// Opens a regular file for appending and reading, created if missing; also what it is like.
+pub(crate) fn open_append(path: &Path) -> io::Result<(File, Metadata)> {
+    looked_at(options().read(true).append(true).create(true).open(path)?)
 }
 
 /// Writes over a regular file, created if missing, in one call; what is longer is cut then.
@@ -177,9 +177,9 @@ pub(crate) fn publish(dir: &Path, name: &str, text: &[u8]) -> io::Result<()> {
     std::fs::write(dir.join(name), text)
 }
 
-/// Opens a regular file that is only ever locked, created if missing.
-pub(crate) fn open_guard(path: &Path) -> io::Result<File> {
-    regular(
+/// Opens a regular file that is only ever locked, created if missing; also what it is like.
+pub(crate) fn open_guard(path: &Path) -> io::Result<(File, Metadata)> {
+    looked_at(
         options()
             .read(true)
             .write(true)
@@ -318,10 +318,14 @@ pub(crate) fn not_regular() -> io::Error {
 }
 
 fn regular(file: File) -> io::Result<File> {
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(not_regular())
+    looked_at(file).map(|(file, _)| file)
+}
+
+fn looked_at(file: File) -> io::Result<(File, Metadata)> {
+    let meta = file.metadata()?;
+    match meta.is_file() {
+        true => Ok((file, meta)),
+        false => Err(not_regular()),
     }
 }
 
