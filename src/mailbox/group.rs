@@ -22,6 +22,8 @@ pub(super) struct Shared {
 struct Queue {
     waiting: Vec<Waiting>,
     is_busy: bool,
+    /// How many threads are to be woken when an append has ended.
+    asleep: usize,
     files: KeptFiles,
 }
 
@@ -70,8 +72,10 @@ impl Mailbox {
         }
         while queue.is_busy {
             let left = deadline.left();
+            queue.asleep += 1;
             let ended = self.shared.has_ended.wait_timeout(queue, left);
             queue = ended.unwrap_or_else(PoisonError::into_inner).0;
+            queue.asleep -= 1;
             if let Some(result) = outcome.get() {
                 return result.as_ref().copied().map_err(Error::again);
             }
@@ -158,11 +162,13 @@ impl<'a> Leader<'a> {
             mailbox.shared.queue().join(group, lines, sync);
             Ok(lines.is_empty()) // they have left
         });
-        for one in self.group.drain(..) {
-            let outcome = result.as_ref().map(|_| ()).map_err(Error::again);
-            let _ = one.outcome.set(outcome); // nobody else sets it
+        if !self.group.is_empty() {
+            for one in self.group.drain(..) {
+                let outcome = result.as_ref().map(|_| ()).map_err(Error::again);
+                let _ = one.outcome.set(outcome); // nobody else sets it
+            }
+            self.mailbox.shared.has_ended.notify_all();
         }
-        self.mailbox.shared.has_ended.notify_all();
         result.map(drop)
     }
 }
@@ -174,7 +180,9 @@ impl Drop for Leader<'_> {
         queue.waiting.splice(0..0, self.group.drain(..));
         queue.files = std::mem::take(&mut self.files);
         queue.is_busy = false;
-        self.mailbox.shared.has_ended.notify_all();
+        if queue.asleep > 0 {
+            self.mailbox.shared.has_ended.notify_all();
+        }
     }
 }
 

@@ -298,7 +298,7 @@ fn is_in_release(record: &Record, call: &Call) -> bool {
         true => releases.any(|release| release.contains(&call.n)),
         // What it locked before was a ledger, or another's.
         false => releases
-            .last()
+            .next_back()
             .is_some_and(|release| release.contains(&call.n)),
     }
 }
