@@ -20,9 +20,6 @@ use support::process;
 use support::table::{Bound, Table, plain, times, us};
 use support::turns::{Case, Series, by_turns};
 
-/// A handle whose files stay open, once there is one: `Some(Mailbox::keeping_open)`.
-const KEEPING_OPEN: Option<fn(Mailbox) -> Mailbox> = None;
-
 fn main() {
     let arguments = Arguments::parse();
     let turns = arguments.number_or(60) as usize;
@@ -76,8 +73,7 @@ impl Bench {
         let plain_one = self.mailbox("append");
         let named = Root::at(self.fresh.directory("root")).mailbox("inbox");
         let named = named.expect("a name");
-        let is_kept = KEEPING_OPEN.is_some();
-        let kept = KEEPING_OPEN.unwrap_or(|plain| plain)(self.mailbox("kept"));
+        let kept = self.mailbox("kept").keeping_open();
         let bare = |what: &str, calls: &'static [Call], name: &str| {
             let mut bare = self.bare(name);
             Case::new(what, move || bare.run(calls))
@@ -86,10 +82,7 @@ impl Bench {
             let mailbox = mailbox.clone();
             Case::new(what, move || self.append(&mailbox))
         };
-        let kept_name = match is_kept {
-            true => "`Mailbox::append`, handle kept open",
-            false => "`Mailbox::append`, again (no handle kept open yet)",
-        };
+        let kept_name = "`Mailbox::append`, handle kept open";
         let mut cases = [
             bare("open, append, close", floor::OPEN_AND_APPEND, "open"),
             bare("flock, heal, append", floor::FLOCK_AND_HEAL, "flock"),
@@ -118,8 +111,8 @@ impl Bench {
         );
         for (index, (case, took)) in cases.iter().zip(&series).enumerate() {
             let to_own = match index {
-                3 if is_kept => took.to(bare_kept),
-                3 | 5 | 6 => took.to(bare_anew),
+                3 => took.to(bare_kept),
+                5 | 6 => took.to(bare_anew),
                 _ => f64::NAN,
             };
             let to_anew = took.to(bare_anew);
@@ -144,7 +137,6 @@ impl Bench {
             let bars: Vec<_> = cases
                 .iter()
                 .zip(&series)
-                .filter(|(case, _)| is_kept || case.what != kept_name)
                 .map(|(case, took)| {
                     let is_ours = case.what.contains('`');
                     let whose = if is_ours { Whose::Ours } else { Whose::Floor };
@@ -192,7 +184,7 @@ impl Bench {
         let (mut opened, mut kept) = (self.bare("sync-open"), self.bare("sync-write"));
         let mailbox = self.mailbox("sync-mailbox");
         let kept_mailbox = self.mailbox("sync-kept");
-        let kept_mailbox = KEEPING_OPEN.unwrap_or(|plain| plain)(kept_mailbox);
+        let kept_mailbox = kept_mailbox.keeping_open();
         let message = self.message();
         let mut cases = [
             Case::new("write, fdatasync", || kept.run(floor::APPEND_AND_SYNC)),
@@ -206,8 +198,7 @@ impl Bench {
                 kept_mailbox.append(&message, &how).expect("appended");
             }),
         ];
-        let count = if KEEPING_OPEN.is_some() { 4 } else { 3 };
-        let series = by_turns(&mut cases[..count], self.turns, 8);
+        let series = by_turns(&mut cases, self.turns, 8);
         let mut table = Table::new(
             "one line, on stable storage",
             &["what", "µs", "to write + fdatasync", "bound"],

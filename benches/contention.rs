@@ -21,9 +21,6 @@ use support::shell::{self, Shell};
 use support::table::{Bound, Table, ms, plain, times};
 use support::turns::Series;
 
-/// As in append.rs: `Some(Mailbox::keeping_open)` once there is such a thing.
-const KEEPING_OPEN: Option<fn(Mailbox) -> Mailbox> = None;
-
 const WRITERS: [usize; 5] = [1, 2, 4, 8, 16];
 
 /// Each row is measured in so many slices, by turns with the others.
@@ -82,7 +79,7 @@ fn write(kind: &str, dir: &Path) {
 
 fn mailbox(dir: &Path) -> Mailbox {
     let mailbox = Mailbox::at(dir.join("inbox.jsonl")).waiting(Duration::from_secs(60));
-    KEEPING_OPEN.unwrap_or(|plain| plain)(mailbox)
+    mailbox.keeping_open()
 }
 
 fn append(mailbox: &Mailbox, body: &str) {

@@ -24,9 +24,6 @@ use support::shell::{self, Shell};
 use support::table::{Table, times, us};
 use support::turns::{Case, Series, by_turns};
 
-/// As in append.rs: `Some(Mailbox::keeping_open)` once there is such a thing.
-const KEEPING_OPEN: Option<fn(Mailbox) -> Mailbox> = None;
-
 fn main() {
     let arguments = Arguments::parse();
     let turns = arguments.number_or(60) as usize;
@@ -86,7 +83,7 @@ impl Bench {
         let mut bare = Bare::at(&self.fresh.directory("flock"), &self.line);
         let mailbox = Mailbox::at(self.fresh.directory("ours").join("inbox.jsonl"));
         let kept = Mailbox::at(self.fresh.directory("kept").join("inbox.jsonl"));
-        let kept = KEEPING_OPEN.map(|keeping_open| keeping_open(kept));
+        let kept = kept.keeping_open();
         let maildir = self.fresh.directory("letters");
         for dir in ["tmp", "new"] {
             fs::create_dir(maildir.join(dir)).expect("it is new");
@@ -98,20 +95,16 @@ impl Bench {
                 .append(&message, &Append::default())
                 .expect("appended");
         };
-        let mut whose = vec![Whose::Floor, Whose::Ours, Whose::Peer];
+        let mut whose = vec![Whose::Floor, Whose::Ours, Whose::Ours, Whose::Peer];
         let mut cases = vec![
             in_a_row("flock, heal, append", || bare.run(floor::FLOCK_AND_HEAL)),
+            in_a_row("`Mailbox::append`, handle kept open", || append(&kept)),
             in_a_row("`Mailbox::append`", || append(&mailbox)),
             in_a_row("Maildir, no fsync", || {
                 letters += 1;
                 deliver(&maildir, letters, &self.line);
             }),
         ];
-        if let Some(kept) = kept {
-            whose.push(Whose::Ours);
-            let once = move || append(&kept);
-            cases.push(in_a_row("`Mailbox::append`, handle kept open", once));
-        }
         let mut missing = Vec::new();
         for (program, name, what) in LIBRARIES {
             match Library::start(self, program, name) {

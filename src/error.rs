@@ -37,7 +37,7 @@ struct Inner {
 }
 
 /// The result of this library's operations.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub(crate) fn new(
@@ -108,6 +108,30 @@ impl Error {
     pub(crate) fn is_out_of_descriptors(&self) -> bool {
         let source = self.0.source.as_ref();
         source.is_some_and(limits::is_out_of_descriptors)
+    }
+
+    /// The same error for somebody else it happened to.
+    pub(crate) fn again(&self) -> Error {
+        let Inner {
+            kind,
+            op,
+            ref path,
+            ref detail,
+            ref next_step,
+            ref source,
+        } = *self.0;
+        let mut error = Error::new(kind, op, path, detail, next_step);
+        error.0.source = source.as_ref().map(|source| match source.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(source.kind(), source.to_string()),
+        });
+        error
+    }
+
+    /// Whether there was nothing at the path.
+    pub(crate) fn is_absence(&self) -> bool {
+        let source = self.0.source.as_ref();
+        source.is_some_and(|source| source.kind() == io::ErrorKind::NotFound)
     }
 
     /// What kind of failure this is.

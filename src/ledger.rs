@@ -144,7 +144,7 @@ impl Ledger {
             at: clock::unix_seconds(),
             pruned,
         };
-        let mut file = fs::open_append(&path).map_err(failed)?;
+        let (mut file, _) = fs::open_append(&path).map_err(failed)?;
         file.write_all(&appended(&note)).map_err(failed)
     }
 

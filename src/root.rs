@@ -53,25 +53,31 @@ impl Root {
             ));
         };
         self.check()?;
-        let file = format!("{text}{}", suffix::RECORDS);
+        Ok(self.mailbox_of(text))
+    }
+
+    /// The mailbox of what is a name, in a root that was looked at.
+    fn mailbox_of(&self, name: &str) -> Mailbox {
+        let file = format!("{name}{}", suffix::RECORDS);
         let (path, ledger) = (
             self.mailboxes().join(&file),
             self.place(place::RECEIVED).join(&file),
         );
-        Ok(Mailbox::named(text, path, self.clone()).with_ledger(ledger))
+        Mailbox::named(name, path, self.clone()).with_ledger(ledger)
     }
 
     /// The ledger of `name`, a record file of its own (LEDGER-1).
     pub(crate) fn ledger(&self, name: &str) -> Result<Mailbox> {
         self.mailbox(name)?; // whether it is a name
+        self.check_place(&self.place(place::RECEIVED))?;
+        Ok(self.ledger_of(name))
+    }
+
+    fn ledger_of(&self, name: &str) -> Mailbox {
         let dir = self.place(place::RECEIVED);
-        self.check_place(&dir)?;
         let path = dir.join(format!("{name}{}", suffix::RECORDS));
-        Ok(Mailbox::named(
-            &format!("the ledger of {name}"),
-            path,
-            self.clone(),
-        ))
+        let title = format!("the ledger of {name}");
+        Mailbox::named(&title, path, self.clone())
     }
 
     /// Every mailbox in this root, by name.
@@ -82,29 +88,26 @@ impl Root {
     /// # Errors
     /// When the root is unsafe or cannot be read.
     pub fn mailboxes_by_name(&self) -> Result<Vec<Mailbox>> {
-        self.mailboxes_with(&["", suffix::CLAIMS, suffix::LOCK, suffix::DAMAGED])
+        Ok(self.each_mailbox()?.collect())
     }
 
-    /// The same, and those of which only leftovers are there.
-    pub(crate) fn mailboxes_and_leftovers(&self) -> Result<Vec<Mailbox>> {
-        let ends = ["", suffix::CLAIMS, suffix::LOCK, suffix::DAMAGED];
-        let left = [suffix::OWNER, suffix::STEAL, suffix::GUARD];
-        self.mailboxes_with(&[&ends[..], &left].concat())
+    /// The same one after the other: there may be very many.
+    pub(crate) fn each_mailbox(&self) -> Result<impl Iterator<Item = Mailbox> + '_> {
+        let names = self.names_in(&self.mailboxes(), &WITH_MAIL)?;
+        Ok(names.into_iter().map(|name| self.mailbox_of(&name)))
+    }
+
+    /// The same, with those of which only leftovers are there.
+    pub(crate) fn each_mailbox_or_leftover(&self) -> Result<impl Iterator<Item = Mailbox> + '_> {
+        let names = self.names_in(&self.mailboxes(), &[&WITH_MAIL[..], &LEFT_OVER].concat())?;
+        Ok(names.into_iter().map(|name| self.mailbox_of(&name)))
     }
 
     /// The ledgers, and those of which only leftovers are there.
-    pub(crate) fn ledgers_and_leftovers(&self) -> Result<Vec<Mailbox>> {
-        let ends = ["", suffix::CLAIMS, suffix::LOCK, suffix::DAMAGED];
-        let left = [suffix::OWNER, suffix::STEAL, suffix::GUARD];
+    pub(crate) fn each_ledger_or_leftover(&self) -> Result<impl Iterator<Item = Mailbox> + '_> {
         let dir = self.place(place::RECEIVED);
-        let names = self.names_in(&dir, &[&ends[..], &left].concat())?;
-        names.iter().map(|name| self.ledger(name)).collect()
-    }
-
-    /// The mailboxes of which a file with one of these endings is there.
-    fn mailboxes_with(&self, ends: &[&str]) -> Result<Vec<Mailbox>> {
-        let names = self.names_in(&self.mailboxes(), ends)?;
-        names.iter().map(|name| self.mailbox(name)).collect()
+        let names = self.names_in(&dir, &[&WITH_MAIL[..], &LEFT_OVER].concat())?;
+        Ok(names.into_iter().map(|name| self.ledger_of(&name)))
     }
 
     /// The names of which a file with one of these endings is in `dir`.
@@ -136,6 +139,9 @@ impl Root {
 
     /// Creates the root, and a directory in it, for a verb that writes (ROOT-3, PLACE-1).
     pub(crate) fn create(&self, dir: &Path) -> Result<()> {
+        if is_directory(&self.dir)? && is_directory(dir)? {
+            return Ok(());
+        }
         fs::mkdir_all(dir).map_err(|e| Error::io("create", dir, e))?;
         self.check_place(dir)
     }
@@ -200,8 +206,13 @@ impl Root {
 
 /// Refuses a directory that others could have prepared; one that is not there is fine.
 pub(crate) fn check_directory(dir: &Path) -> Result<()> {
+    is_directory(dir).map(drop)
+}
+
+/// The same, and whether it is there.
+fn is_directory(dir: &Path) -> Result<bool> {
     let Some(meta) = fs::lstat(dir).map_err(|e| Error::io(OP, dir, e))? else {
-        return Ok(());
+        return Ok(false);
     };
     if !meta.is_dir() {
         return Err(Error::unsafe_file(OP, dir));
@@ -217,12 +228,18 @@ pub(crate) fn check_directory(dir: &Path) -> Result<()> {
             "run chmod o-w on it, or choose another root",
         )
     } else {
-        return Ok(());
+        return Ok(true);
     };
     Err(Error::new(ErrorKind::Refused, OP, dir, what, next_step))
 }
 
 const OP: &str = "use the root";
+
+/// Endings of the files of a mailbox that is there.
+const WITH_MAIL: [&str; 4] = ["", suffix::CLAIMS, suffix::LOCK, suffix::DAMAGED];
+
+/// Endings of files that outlive one.
+const LEFT_OVER: [&str; 3] = [suffix::OWNER, suffix::STEAL, suffix::GUARD];
 
 /// The mailbox a MAILBOX argument means: a path when it has a `/` in it, else a name (NAME-1).
 ///

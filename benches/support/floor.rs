@@ -1,7 +1,7 @@
 //! What an append cannot do without: the bare system calls.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,7 @@ pub type Call = (&'static str, fn(&mut Bare));
 /// `Mailbox::append` with its files kept open, call by call.
 pub const KEPT: &[Call] = &[
     ("rt_sigprocmask: hold back", Bare::hold_back),
+    ("getpid", Bare::pid),
     ("flock G", Bare::lock),
     ("lstat G", Bare::look_at_guard),
     ("pwrite the token, private file", Bare::write_token),
@@ -36,26 +37,22 @@ pub const KEPT: &[Call] = &[
 pub const ANEW: &[Call] = &[
     ("rt_sigprocmask: hold back", Bare::hold_back),
     ("lstat B", Bare::look_at_records),
+    ("getpid", Bare::pid),
     ("open G", Bare::open_guard),
     ("fstat G", Bare::fstat_guard),
     ("flock G", Bare::lock),
-    ("getpid", Bare::pid),
     ("mkdir D", Bare::make_lock),
     ("open O, O_EXCL", Bare::create_owner),
     ("write O", Bare::write_owner),
     ("open B", Bare::open_records),
     ("fstat B", Bare::fstat_records),
-    ("fstat B", Bare::fstat_records),
     ("pread the last byte of B", Bare::read_last_byte),
     ("write B", Bare::write_line),
-    ("lseek B", Bare::where_in_records),
     ("pread back", Bare::read_back),
     ("close B", Bare::close_records),
     ("close O", Bare::close_owner),
     ("open O", Bare::open_owner),
     ("fstat O", Bare::fstat_owner),
-    ("fstat O", Bare::fstat_owner),
-    ("lseek O", Bare::where_in_owner),
     ("read O", Bare::read_owner),
     ("read O: the end", Bare::read_owner),
     ("close O", Bare::close_owner),
@@ -228,9 +225,6 @@ impl Bare {
     fn fstat_owner(&mut self) {
         fstat(&self.owner_file);
     }
-    fn where_in_owner(&mut self) {
-        opened(&self.owner_file).stream_position().expect("a place");
-    }
     fn read_owner(&mut self) {
         let mut token = [0; TOKEN.len()];
         let _ = opened(&self.owner_file).read(&mut token).expect("read");
@@ -267,11 +261,6 @@ impl Bare {
         opened(&self.records_file)
             .write_all(&self.line)
             .expect("written");
-    }
-    fn where_in_records(&mut self) {
-        opened(&self.records_file)
-            .stream_position()
-            .expect("a place");
     }
     fn read_back(&mut self) {
         let file = opened(&self.records_file);

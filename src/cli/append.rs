@@ -20,9 +20,12 @@ pub(super) fn run(args: AppendArgs, places: &Places) -> Result<Status, Exit> {
             .lock()
             .read_to_end(&mut records)
             .map_err(|e| Exit::stdin(&e))?;
-        for id in mailbox.append_many(&records, &how)? {
-            out::answer(&id, "all records were appended all the same")?;
+        if !records.ends_with(b"\n") {
+            records.push(b'\n'); // a blank line more, or no need of a copy
         }
+        let mut ids = String::new();
+        mailbox.append_all(&records, &how, |id| ids.extend([id, "\n"]))?;
+        out::answers(&ids, "all records were appended all the same")?;
         return Ok(Status::Yes);
     }
     let mut message = Message::new(body::read(args.body, how.max_body)?);

@@ -60,7 +60,7 @@ fn deliver(visit: &Visit) -> Result<bool, Exit> {
 /// `MBOX_LOG=debug`: what went wrong, into the root.
 fn log(root: &Root, exit: &Exit) {
     if var("MBOX_LOG").is_some_and(|level| level == "debug")
-        && let Ok(mut file) = fs::open_append(&root.dir().join("log"))
+        && let Ok((mut file, _)) = fs::open_append(&root.dir().join("log"))
     {
         let pid = std::process::id();
         let _ = writeln!(file, "hook[{pid}]: {}", exit.message()); // a log

@@ -8,7 +8,7 @@ use super::Places;
 use super::args::ListArgs;
 use super::exit::{Exit, Status};
 use super::out::print;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::session::Session;
 use crate::format::text::escape;
 use crate::ledger::Ledger;
@@ -21,7 +21,7 @@ pub(super) fn run(args: ListArgs, places: &Places) -> std::result::Result<Status
     }
     let mut status = Status::Yes;
     let mut rows = Vec::new();
-    for mailbox in places.root()?.mailboxes_by_name()? {
+    for mailbox in places.root()?.each_mailbox()? {
         match Row::of(&mailbox) {
             Ok(row) => rows.push(row),
             Err(error) => status = status.then(Exit::from(error).told()),
@@ -130,7 +130,13 @@ struct LockRow {
 
 impl Row {
     fn of(mailbox: &Mailbox) -> Result<Row> {
-        let peeked = mailbox.peek(&Peek::default())?;
+        let (mut messages, mut bytes, mut oldest) = (0, 0, None);
+        let damaged = mailbox.peek_each(&Peek::default(), |record| {
+            messages += 1;
+            bytes += record.size();
+            oldest = oldest.or(record.enqueued_at());
+            Ok::<_, Error>(())
+        })?;
         let state = mailbox.lock_state()?;
         let name = if state.is_stale() { "stale" } else { "held" };
         let lock = match state {
@@ -148,14 +154,11 @@ impl Row {
         Ok(Row {
             name: mailbox.title().to_owned(),
             path: mailbox.path().display().to_string(),
-            messages: peeked.records.len(),
-            bytes: peeked.records.iter().map(|record| record.size()).sum(),
-            oldest: peeked
-                .records
-                .iter()
-                .find_map(|record| record.enqueued_at()),
+            messages,
+            bytes,
+            oldest,
             claims: mailbox.list_claims()?.names.len(),
-            damaged: peeked.damaged,
+            damaged,
             set_aside: mailbox.count_set_aside()?,
             ledger: ledger_of(mailbox).unwrap_or_else(|error| {
                 let _: Status = Exit::from(error).told(); // it costs its column

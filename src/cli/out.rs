@@ -66,8 +66,8 @@ impl<'a> Out<'a> {
         match &self.form {
             Form::Format(format) => render(record, *format, &mut self.buffer),
             Form::Line(line) => {
-                let text = String::from_utf8_lossy(record.bytes()); // it is UTF-8
-                self.buffer.extend_from_slice(line(&text).as_bytes());
+                self.buffer
+                    .extend_from_slice(line(record.as_str()).as_bytes());
                 self.buffer.push(b'\n');
             }
         }
@@ -78,8 +78,16 @@ impl<'a> Out<'a> {
     }
 
     pub(super) fn flush(&mut self) -> Result<(), Exit> {
-        let buffer = std::mem::take(&mut self.buffer);
-        write_mail(&mut self.stdout, &buffer)
+        let written = write_mail(&mut self.stdout, &self.buffer);
+        self.buffer.clear();
+        written
+    }
+
+    /// The same while the mail is in hand.
+    fn flush_to(&mut self, stdout: &mut Interruptible<'_>) -> Result<(), Exit> {
+        let written = stdout.write(&self.buffer);
+        self.buffer.clear();
+        written
     }
 
     /// Where it goes, to see whether anybody reads it.
@@ -113,14 +121,15 @@ pub(super) fn deliver(
 ) -> Result<u64, Exit> {
     let mut messages = 0;
     let delivered = hand_over(claim, held_back, |claim, stdout| {
-        for record in claim.messages() {
-            out.render(&record?);
+        let mut mail = claim.messages();
+        while let Some(record) = mail.next_record()? {
+            out.render(record);
             if out.is_full() {
-                stdout.write(&std::mem::take(&mut out.buffer))?;
+                out.flush_to(stdout)?;
             }
             messages += 1;
         }
-        stdout.write(&std::mem::take(&mut out.buffer))
+        out.flush_to(stdout)
     })?;
     say_delivered(mailbox, &delivered);
     Ok(messages)
@@ -216,20 +225,22 @@ pub(super) fn say_foreign(mailbox: &Mailbox) -> Result<(), Exit> {
 
 /// Writes an answer that can be had again to stdout and flushes it.
 pub(super) fn print(text: &str) -> Result<(), Exit> {
-    let mut stdout = io::stdout().lock();
-    let written = stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush());
-    written.map_err(|e| Exit::stdout(&e, "see where it goes"))
+    answers(text, "see where it goes")
 }
 
 /// Writes one line of an answer to stdout and flushes it; `otherwise` is what the caller
 /// has to know when that fails.
 pub(super) fn answer(line: &str, otherwise: &str) -> Result<(), Exit> {
+    answers(&format!("{line}\n"), otherwise)
+}
+
+/// The same for lines that have their newlines.
+pub(super) fn answers(lines: &str, otherwise: &str) -> Result<(), Exit> {
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{line}")
-        .and_then(|()| stdout.flush())
-        .map_err(|e| Exit::stdout(&e, otherwise))
+    let written = stdout
+        .write_all(lines.as_bytes())
+        .and_then(|()| stdout.flush());
+    written.map_err(|e| Exit::stdout(&e, otherwise))
 }
 
 /// Fails quietly on a stdout nobody can get anything from (EXIT-2).

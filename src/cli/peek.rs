@@ -22,13 +22,10 @@ pub(super) fn run(args: PeekArgs, places: &Places) -> Result<Status, Exit> {
 }
 
 fn peek(mailbox: &Mailbox, how: &Peek, out: &mut Out) -> Result<(), Exit> {
-    let peeked = mailbox.peek(how)?;
-    for record in &peeked.records {
-        out.record(record)?;
-    }
+    let damaged = mailbox.peek_each(how, |record| out.record(record))?;
     out.flush()?;
-    if peeked.damaged > 0 {
-        let (n, title) = (peeked.damaged, mailbox.title());
+    if damaged > 0 {
+        let (n, title) = (damaged, mailbox.title());
         say(&format!(
             "{title}: {n} damaged line(s), which the next drain sets aside"
         ));

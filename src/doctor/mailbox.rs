@@ -10,7 +10,21 @@ use crate::mailbox::Mailbox;
 type Check = fn(&mut Doctor, &Mailbox) -> Result<()>;
 
 impl Doctor {
-    pub(super) fn mailbox(&mut self, mailbox: &Mailbox) {
+    /// Looks at mailboxes that are all in one directory.
+    pub(super) fn mailboxes(&mut self, mailboxes: impl Iterator<Item = Mailbox>) {
+        let mut mailboxes = mailboxes.peekable();
+        self.temporaries.clear();
+        // Once for all of them: there may be very many.
+        match mailboxes.peek().map(Mailbox::temporaries_here).transpose() {
+            Ok(found) => self.temporaries = found.unwrap_or_default(),
+            Err(error) => self.add(Finding::failed("temporaries", &error)),
+        }
+        for mailbox in mailboxes {
+            self.mailbox(&mailbox);
+        }
+    }
+
+    fn mailbox(&mut self, mailbox: &Mailbox) {
         let before = self.findings.len();
         let checks: [(&str, Check); 5] = [
             ("lock", Doctor::lock),
@@ -104,8 +118,8 @@ impl Doctor {
     fn records(&mut self, mailbox: &Mailbox) -> Result<()> {
         let found = mailbox.examine_records()?;
         // While somebody has the lock he may be about to write the rest.
-        let is_free = matches!(mailbox.lock_state()?, LockState::Free);
-        if found.is_torn && (is_free || self.fix) {
+        let is_free = || Ok(matches!(mailbox.lock_state()?, LockState::Free));
+        if found.is_torn && (self.fix || is_free()?) {
             let what = "its last line is torn; the next append heals it";
             let finding = Finding::new("torn-tail", State::Problem, what).at(mailbox.path());
             self.problem(finding, || mailbox.heal());
@@ -130,7 +144,7 @@ impl Doctor {
     }
 
     fn temporaries(&mut self, mailbox: &Mailbox) -> Result<()> {
-        let old = mailbox.old_temporaries()?;
+        let old = mailbox.old_temporaries(&self.temporaries)?;
         if let Some(first) = old.first() {
             let what = format!("{} temporary file(s) of processes that died", old.len());
             let finding = Finding::new("temporary", State::Problem, what).at(first);

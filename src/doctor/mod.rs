@@ -7,6 +7,7 @@
 mod mailbox;
 mod place;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -88,6 +89,8 @@ const FIX: &str = "run mbox doctor --fix";
 struct Doctor {
     fix: bool,
     findings: Vec<Finding>,
+    /// What may be a temporary, in the directory that is looked at.
+    temporaries: Vec<OsString>,
 }
 
 impl Doctor {
@@ -132,24 +135,17 @@ pub fn examine(root: &Root, runtime_dir: Option<&Path>, fix: bool) -> Vec<Findin
     let mut doctor = Doctor {
         fix,
         findings: Vec::new(),
+        temporaries: Vec::new(),
     };
     if !doctor.root(root) {
         return doctor.findings;
     }
-    match root.mailboxes_and_leftovers() {
-        Ok(mailboxes) => {
-            for mailbox in &mailboxes {
-                doctor.mailbox(mailbox);
-            }
-        }
+    match root.each_mailbox_or_leftover() {
+        Ok(mailboxes) => doctor.mailboxes(mailboxes),
         Err(error) => doctor.add(Finding::failed("root", &error)),
     }
-    match root.ledgers_and_leftovers() {
-        Ok(ledgers) => {
-            for ledger in &ledgers {
-                doctor.mailbox(ledger);
-            }
-        }
+    match root.each_ledger_or_leftover() {
+        Ok(ledgers) => doctor.mailboxes(ledgers),
         Err(error) => doctor.add(Finding::failed("ledgers", &error)),
     }
     doctor.backend(root);

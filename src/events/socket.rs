@@ -114,7 +114,7 @@ impl Place {
     /// The flock of the one hub; `None` when another has it.
     fn take_guard(&self) -> Result<Option<File>> {
         let failed = |e| Error::io(OP, &self.guard, e);
-        let file = fs::open_guard(&self.guard).map_err(failed)?;
+        let (file, _) = fs::open_guard(&self.guard).map_err(failed)?;
         Ok(match guard::try_lock(&file).map_err(failed)? {
             Flock::Contended => None,
             // Where there is no flock, the probe alone has to do.

@@ -5,6 +5,7 @@
 //! specification is on this page, once.
 
 pub(crate) mod event;
+mod json;
 pub(crate) mod message;
 pub(crate) mod name;
 pub(crate) mod receipt;
@@ -36,6 +37,9 @@ pub(crate) const NEARLY_STALE: Duration = Duration::from_secs(25);
 
 /// How long nothing changes before a peer at the guard takes its holder for frozen (ACQ-2).
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a peer at the guard waits for its turn at most (ACQ-10).
+pub(crate) const TURN: Duration = Duration::from_millis(250);
 
 /// How often a long-lived holder renews the lock directory (ACQ-7).
 pub(crate) const RENEW: Duration = Duration::from_secs(10);

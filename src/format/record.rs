@@ -1,216 +1,194 @@
 //! Lines and records: what is a record, what is damaged, and the members mbox reads.
 
-use std::borrow::Cow;
-use std::fmt;
-
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
-
-use super::MAX_DEPTH;
+use super::json::{self, Scalar, Value};
 
 /// What stands between two newlines.
 #[derive(Debug)]
-pub(crate) enum Line {
+pub(crate) enum Line<'a> {
     /// Nothing but space, tab and carriage return.
     Blank,
-    Record(Record),
+    Record(&'a Record),
     /// Not a record: set aside, never delivered (DMG-1).
-    Damaged(Vec<u8>),
+    Damaged(&'a [u8]),
 }
 
-impl Line {
-    /// Classifies one line, given without its newline.
-    pub(crate) fn classify(line: Vec<u8>) -> Line {
-        if line.iter().all(|b| matches!(b, b' ' | b'\t' | b'\r')) {
+impl<'a> Line<'a> {
+    /// Classifies one line, given without its newline. `record` is where a record is put,
+    /// in place of what was there: so very many cost no more memory than the longest.
+    pub(crate) fn classify(line: &'a [u8], record: &'a mut Record) -> Line<'a> {
+        if is_blank(line) {
             return Line::Blank;
         }
-        match Record::from_line(line) {
-            Ok(record) => Line::Record(record),
-            Err(line) => Line::Damaged(line),
+        match record.read(line) {
+            Some(()) => Line::Record(record),
+            None => Line::Damaged(line),
         }
     }
+}
+
+/// Whether there is nothing in a line but space, tab and carriage return.
+pub(crate) fn is_blank(line: &[u8]) -> bool {
+    line.iter().all(|b| matches!(b, b' ' | b'\t' | b'\r'))
 }
 
 /// One record: a JSON object on one line, its bytes untouched (RECORD-2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    line: Vec<u8>,
-    id: Option<String>,
-    from: Option<String>,
-    reply_to: Option<String>,
-    request_id: Option<String>,
-    body: Option<String>,
-    enqueued_at: Option<u64>,
+    /// The line, and after it the texts of those members that are written with escapes.
+    text: String,
+    line: usize,
+    members: Members,
 }
 
+/// Where in the text of a record its members stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Members {
+    id: Option<Span>,
+    from: Option<Span>,
+    reply_to: Option<Span>,
+    request_id: Option<Span>,
+    body: Option<Span>,
+    /// A number.
+    enqueued_at: Option<Span>,
+}
+
+/// From where, to where.
+type Span = (usize, usize);
+
 impl Record {
+    /// A place to read records into; there is none in it yet.
+    pub(crate) fn place() -> Record {
+        Record {
+            text: String::new(),
+            line: 0,
+            members: Members::default(),
+        }
+    }
+
     /// Checks one line, given without its newline; hands it back when it is not a record.
     ///
     /// # Errors
     /// The line itself, when it is not one JSON object in valid UTF-8, nested at
     /// most 128 deep.
     pub fn from_line(line: Vec<u8>) -> Result<Record, Vec<u8>> {
-        let Some(members) = Members::of(&line) else {
-            return Err(line);
+        let mut record = Record::place();
+        record.read(&line).map(|()| record).ok_or(line)
+    }
+
+    /// Becomes the record `line` is; anything when it is none.
+    fn read(&mut self, line: &[u8]) -> Option<()> {
+        let line = std::str::from_utf8(line).ok()?;
+        self.text.clear();
+        self.text.push_str(line);
+        self.line = line.len();
+        self.members = Members::default();
+        json::object(line, |key, value| self.note(line, key, value))
+    }
+
+    /// Of a repeated key the last one counts.
+    #[inline(always)]
+    fn note(&mut self, line: &str, key: Scalar, value: Value) {
+        let unescaped;
+        let key = if key.has_escapes {
+            unescaped = unescape(&line[key.begin..key.end]);
+            unescaped.as_bytes()
+        } else {
+            &line.as_bytes()[key.begin..key.end]
         };
-        let Members {
-            id,
-            from,
-            reply_to,
-            request_id,
-            body,
-            enqueued_at,
-        } = members;
-        Ok(Record {
-            id,
-            from,
-            reply_to,
-            request_id,
-            body,
-            enqueued_at,
-            line,
-        })
+        let members = &mut self.members;
+        let member = match key {
+            b"id" => &mut members.id,
+            b"from_session_id" => &mut members.from,
+            b"reply_to" => &mut members.reply_to,
+            b"request_id" => &mut members.request_id,
+            b"body" => &mut members.body,
+            b"enqueued_at" => {
+                members.enqueued_at = match value {
+                    Value::Other(value) => Some((value.begin, value.end)),
+                    Value::Text(_) | Value::Nested => None,
+                };
+                return;
+            }
+            _ => return,
+        };
+        *member = match value {
+            Value::Text(value) if value.has_escapes => {
+                let begin = self.text.len();
+                unescape_onto(&line[value.begin..value.end], &mut self.text);
+                Some((begin, self.text.len()))
+            }
+            Value::Text(value) => Some((value.begin, value.end)),
+            Value::Other(_) | Value::Nested => None,
+        };
+    }
+
+    fn member(&self, span: Option<Span>) -> Option<&str> {
+        span.map(|(begin, end)| &self.text[begin..end])
     }
 
     /// The record as it stands in the file, without the newline.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        &self.line
+        self.as_str().as_bytes()
+    }
+
+    /// The same.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text[..self.line]
     }
 
     /// The `id`, when there is one and it is a string.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
-        self.id.as_deref()
+        self.member(self.members.id)
     }
 
     /// The `body`, unescaped, when there is one and it is a string; U+0000 and lone
     /// surrogates come out as U+FFFD (FMT-2).
     #[must_use]
     pub fn body(&self) -> Option<&str> {
-        self.body.as_deref()
+        self.member(self.members.body)
     }
 
     /// The `from_session_id`, when there is one and it is a string.
     #[must_use]
     pub fn from(&self) -> Option<&str> {
-        self.from.as_deref()
+        self.member(self.members.from)
     }
 
     /// The `reply_to`, when there is one and it is a string.
     #[must_use]
     pub fn reply_to(&self) -> Option<&str> {
-        self.reply_to.as_deref()
+        self.member(self.members.reply_to)
     }
 
     /// The `request_id`, when there is one and it is a string.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
-        self.request_id.as_deref()
+        self.member(self.members.request_id)
     }
 
     /// The `enqueued_at` in unix seconds, when there is one and it is an integer.
     #[must_use]
     pub fn enqueued_at(&self) -> Option<u64> {
-        self.enqueued_at
+        self.member(self.members.enqueued_at)?.parse().ok()
     }
 
     /// Bytes this record takes in a file, its newline included.
     pub(crate) fn size(&self) -> u64 {
-        self.line.len() as u64 + 1
+        self.line as u64 + 1
     }
 }
 
-#[derive(Default)]
-struct Members {
-    id: Option<String>,
-    from: Option<String>,
-    reply_to: Option<String>,
-    request_id: Option<String>,
-    body: Option<String>,
-    enqueued_at: Option<u64>,
+fn unescape(written: &str) -> String {
+    let mut text = String::new();
+    unescape_onto(written, &mut text);
+    text
 }
 
-impl Members {
-    /// The members of a record, or `None` when the line is none.
-    fn of(line: &[u8]) -> Option<Members> {
-        let text = std::str::from_utf8(line).ok()?;
-        if !text.trim_ascii_start().starts_with('{') || !is_shallow(line) {
-            return None;
-        }
-        let mut json = serde_json::Deserializer::from_str(text);
-        let members = json.deserialize_map(MemberVisitor).ok()?;
-        json.end().ok().map(|()| members)
-    }
-}
-
-struct MemberVisitor;
-
-impl<'de> Visitor<'de> for MemberVisitor {
-    type Value = Members;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-        let mut members = Members::default();
-        // As it is written, because a lone surrogate in a key is valid JSON too.
-        while let Some(key) = map.next_key::<&RawValue>()? {
-            let key = unescape(key.get()).unwrap_or_default();
-            let member = match key.as_ref() {
-                "id" => &mut members.id,
-                "from_session_id" => &mut members.from,
-                "reply_to" => &mut members.reply_to,
-                "request_id" => &mut members.request_id,
-                "body" => &mut members.body,
-                "enqueued_at" => {
-                    members.enqueued_at = map.next_value::<&RawValue>()?.get().parse().ok();
-                    continue;
-                }
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                    continue;
-                }
-            };
-            *member = unescape(map.next_value::<&RawValue>()?.get()).map(Cow::into_owned);
-        }
-        Ok(members)
-    }
-}
-
-/// Whether brackets outside strings nest at most [`MAX_DEPTH`] deep.
-fn is_shallow(line: &[u8]) -> bool {
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for &byte in line {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'{' | b'[' => {
-                depth += 1;
-                if depth > MAX_DEPTH {
-                    return false;
-                }
-            }
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    true
-}
-
-/// The text of a JSON string that is known to be valid; `None` for any other value.
-///
-/// `serde_json` refuses lone surrogates, which RFC 8259 allows; they become U+FFFD here.
-fn unescape(json: &str) -> Option<Cow<'_, str>> {
-    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
-    if !inner.contains('\\') {
-        return Some(Cow::Borrowed(inner));
-    }
-    let mut text = String::with_capacity(inner.len());
-    let mut rest = inner;
+/// Appends the text of a JSON string that is known to be valid, given without its quotes.
+/// Lone surrogates, which RFC 8259 allows, become U+FFFD.
+fn unescape_onto(mut rest: &str, text: &mut String) {
     while let Some(at) = rest.find('\\') {
         text.push_str(&rest[..at]);
         let escape = rest.as_bytes()[at + 1];
@@ -239,16 +217,16 @@ fn unescape(json: &str) -> Option<Cow<'_, str>> {
         }
     }
     text.push_str(rest);
-    Some(Cow::Owned(text))
 }
 
 /// The first four bytes of a valid `\u` escape.
 fn hex4(text: &str) -> u32 {
-    u32::from_str_radix(&text[..4], 16).expect("serde_json checked the escape")
+    u32::from_str_radix(&text[..4], 16).expect("the grammar was checked")
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::MAX_DEPTH;
     use super::*;
 
     fn record(line: &str) -> Option<Record> {
@@ -312,6 +290,39 @@ mod tests {
         assert_eq!(r.body(), Some("\"\\/\u{8}\u{c}\n\r\té😀\u{fffd}x\u{fffd}"));
         assert_eq!(r.from(), None);
         assert_eq!(r.enqueued_at(), Some(12));
+    }
+
+    #[test]
+    fn of_repeated_keys_the_last_one_counts() {
+        let r =
+            record(r#"{"id":"a","id":"b","body":"x","body":7,"enqueued_at":1,"enqueued_at":"2"}"#);
+        let r = r.unwrap();
+        assert_eq!(r.id(), Some("b"));
+        assert_eq!((r.body(), r.enqueued_at()), (None, None));
+    }
+
+    #[test]
+    fn members_of_what_is_nested_are_not_its_own() {
+        let r = record(r#"{"a":{"id":"x"},"b":[{"id":"y"}],"c":"\"id\":\"z\""}"#).unwrap();
+        assert_eq!(r.id(), None);
+    }
+
+    #[test]
+    fn one_place_holds_one_record_after_another() {
+        let mut place = Record::place();
+        for line in [
+            r#"{"id":"a","body":"x\ny","enqueued_at":1,"reply_to":"r"}"#,
+            "{}",
+            r#"{"request_id":"\u0061","from_session_id":"b"}"#,
+            "{\"id\":\"a\",\"body",
+            r#"{"body":"é"}"#,
+        ] {
+            let read = match Line::classify(line.as_bytes(), &mut place) {
+                Line::Record(record) => Some(record.clone()),
+                _ => None,
+            };
+            assert_eq!(read, record(line), "{line}");
+        }
     }
 
     #[test]

@@ -1,16 +1,20 @@
 //! Append: format, acquire, open, heal, write, sync, release, acknowledge.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::message::Message;
-use crate::format::record::{Line, Record};
+use crate::format::record::{Line, Record, is_blank};
 use crate::format::{MAX_BODY, MAX_RECORD};
-use crate::lock::Released;
+use crate::lock::{LockGuard, Peer, Released};
 use crate::mailbox::Mailbox;
+use crate::mailbox::kept::KeptFiles;
+use crate::mailbox::reader::lines_in;
 use crate::root::Root;
+use crate::sys::clock::{self, Deadline};
+use crate::sys::fs;
 use crate::sys::signals::Deferred;
-use crate::sys::{clock, fs};
 
 /// How to append.
 #[derive(Clone, Copy, Debug)]
@@ -66,13 +70,26 @@ impl Mailbox {
     /// # Errors
     /// As for [`append`](Mailbox::append).
     pub fn append_many(&self, text: &[u8], how: &Append) -> Result<Vec<String>> {
-        let (mut lines, mut ids) = (Vec::with_capacity(text.len() + 1), Vec::new());
-        for (number, line) in text.split(|&b| b == b'\n').enumerate() {
+        let mut ids = Vec::new();
+        self.append_all(text, how, |id| ids.push(id.to_owned()))?;
+        Ok(ids)
+    }
+
+    /// The same, telling `note` the ids as the records are checked: before they are written.
+    pub(crate) fn append_all(
+        &self,
+        text: &[u8],
+        how: &Append,
+        mut note: impl FnMut(&str),
+    ) -> Result<()> {
+        let mut record = Record::place();
+        let mut is_as_written = text.ends_with(b"\n");
+        for (number, line) in lines_in(text).enumerate() {
             let bad = |why: String| {
                 self.bad_data(format!("line {}: {why}", number + 1), "nothing was written")
             };
-            match Line::classify(line.to_vec()) {
-                Line::Blank => {}
+            match Line::classify(line, &mut record) {
+                Line::Blank => is_as_written = false,
                 Line::Damaged(_) => {
                     return Err(bad(
                         "not a JSON object in valid UTF-8, nested at most 128 deep".into(),
@@ -81,47 +98,61 @@ impl Mailbox {
                 Line::Record(record) if record.size() > MAX_RECORD as u64 => {
                     return Err(bad(format!("the record is longer than {MAX_RECORD} bytes")));
                 }
-                Line::Record(record) => {
-                    lines.extend_from_slice(record.bytes());
-                    lines.push(b'\n');
-                    ids.extend(Record::id(&record).map(str::to_owned));
-                }
+                Line::Record(record) => record.id().into_iter().for_each(&mut note),
             }
         }
-        if !lines.is_empty() {
-            self.append_lines(&lines, how)?;
+        if is_as_written {
+            return self.append_lines(text, how);
         }
-        Ok(ids)
+        let mut lines = Vec::with_capacity(text.len() + 1);
+        for line in lines_in(text).filter(|line| !is_blank(line)) {
+            lines.extend_from_slice(line);
+            lines.push(b'\n');
+        }
+        match lines.is_empty() {
+            true => Ok(()),
+            false => self.append_lines(&lines, how),
+        }
     }
 
-    /// Appends text of whole lines until it is known to stand (APP-7).
-    pub(crate) fn append_lines(&self, lines: &[u8], how: &Append) -> Result<()> {
-        self.append_unless(lines, how, || Ok(false)).map(drop)
-    }
-
-    /// The same, unless `is_there` says under the lock that there is no need; returns whether
-    /// it was appended.
+    /// Appends text of whole lines until it is known to stand (APP-7), unless `is_there`
+    /// says under the lock that there is no need; returns whether it was appended.
     pub(crate) fn append_unless(
         &self,
         lines: &[u8],
         how: &Append,
         mut is_there: impl FnMut() -> Result<bool>,
     ) -> Result<bool> {
+        let mut kept = KeptFiles::default();
+        self.append_with(&mut kept, lines.into(), how, |_, _| is_there())
+    }
+
+    /// The same with the files in `kept`. `is_there` may add lines, and ask for a sync.
+    pub(super) fn append_with(
+        &self,
+        kept: &mut KeptFiles,
+        mut lines: Cow<'_, [u8]>,
+        how: &Append,
+        mut is_there: impl FnMut(&mut Cow<'_, [u8]>, &mut bool) -> Result<bool>,
+    ) -> Result<bool> {
+        let mut sync = how.sync;
         let signals = Deferred::begin();
-        self.records_len()?; // refuse what is no record file before leaving any trace
         for _ in 0..CUTS {
-            let lock = self.acquire(&signals)?;
-            if is_there()? {
-                if how.sync {
+            let lock = self.lock_to_append(kept, &signals)?;
+            if is_there(&mut lines, &mut sync)? {
+                if sync {
                     self.sync_records()?;
                 }
                 // What is there is there, whoever has the lock by now.
                 let (Released::Held | Released::Lost) = lock.release()?;
                 return Ok(false);
             }
-            let stands = self.write_lines(lines, how);
+            let stands = self.write_lines(kept, &lines, sync);
+            if stands.is_err() {
+                kept.close(); // whatever it is about them
+            }
             // An error in writing is told before one in releasing.
-            let (stands, released) = (stands?, lock.release()?);
+            let (stands, released) = (stands?, lock.release_into(&mut kept.lock)?);
             if stands && released == Released::Held {
                 return Ok(true);
             }
@@ -135,26 +166,41 @@ impl Mailbox {
         ))
     }
 
+    fn lock_to_append(&self, kept: &mut KeptFiles, signals: &Deferred) -> Result<LockGuard> {
+        let deadline = Deadline::after(self.wait);
+        if kept.are_there() {
+            let lock = &self.lock;
+            match lock.acquire_with(&mut kept.lock, Peer::WithGuard, &deadline, signals) {
+                // The directory may have been removed.
+                Err(error) if error.is_absence() => kept.close(),
+                result => return result,
+            }
+        }
+        self.records_len()?; // refuse what is no record file before leaving any trace
+        self.make_place()?;
+        self.lock
+            .acquire_with(&mut kept.lock, Peer::WithGuard, &deadline, signals)
+    }
+
     /// Open, Heal, Write, Sync; `false` when another's late write got in between.
-    fn write_lines(&self, lines: &[u8], how: &Append) -> Result<bool> {
+    fn write_lines(&self, kept: &mut KeptFiles, lines: &[u8], sync: bool) -> Result<bool> {
         let failed = |e| Error::io("append to", &self.records, e);
         // Only now: what is opened before the token is published may be renamed away (APP-2).
-        let mut file = fs::open_append(&self.records).map_err(failed)?;
-        let is_torn = fs::last_byte(&file)
-            .map_err(failed)?
-            .is_some_and(|last| last != b'\n');
+        let (file, length) = kept.records(self)?;
+        let last = fs::last_byte(&file, length).map_err(failed)?;
         let healed;
-        let text = if is_torn {
-            healed = [b"\n", lines].concat();
-            &healed
-        } else {
-            lines
+        let text = match last {
+            Some(last) if last != b'\n' => {
+                healed = [b"\n", lines].concat();
+                &healed
+            }
+            _ => lines,
         };
-        file.write_all(text).map_err(failed)?;
-        let stands = fs::stands_whole(&mut file, text).map_err(failed)?;
-        if how.sync {
+        (&*file).write_all(text).map_err(failed)?;
+        let stands = fs::stands_whole(&file, text, length).map_err(failed)?;
+        if sync {
             file.sync_data().map_err(failed)?;
-            self.sync_names()?;
+            kept.sync_names(self)?;
         }
         Ok(stands)
     }
@@ -170,7 +216,7 @@ impl Mailbox {
     }
 
     /// APP-6, of the names; each may have been made by an append that did not sync.
-    fn sync_names(&self) -> Result<()> {
+    pub(super) fn sync_names(&self) -> Result<()> {
         self.sync_directory()?;
         self.root.as_ref().map_or(Ok(()), Root::sync)
     }

@@ -354,6 +354,7 @@ impl Claim {
             claim: self,
             next: 0,
             lines: None,
+            record: Record::place(),
             seen: Seen::default(),
             failed: false,
         }
@@ -366,9 +367,9 @@ impl Claim {
     /// not removed is handed over again.
     pub fn ack(mut self) -> Result<Delivered> {
         if !self.is_read {
-            for message in self.messages() {
-                message?; // read to the end for the damaged lines alone
-            }
+            // For the damaged lines alone
+            let mut messages = self.messages();
+            while messages.next_record()?.is_some() {}
         }
         let mailbox = &self.claims.mailbox;
         mailbox.set_aside(&self.damaged)?;
@@ -407,18 +408,31 @@ impl Claim {
 pub struct Messages<'a> {
     claim: &'a mut Claim,
     next: usize,
-    lines: Option<Lines>,
+    lines: Option<Lines<File>>,
+    /// The message read last.
+    record: Record,
     seen: Seen,
     failed: bool,
 }
 
 impl Messages<'_> {
-    fn advance(&mut self) -> Result<Option<Record>> {
+    /// The next message, like the iterator does it but without a copy.
+    pub(crate) fn next_record(&mut self) -> Result<Option<&Record>> {
+        if self.failed {
+            return Ok(None);
+        }
+        let advanced = self.advance();
+        self.failed = advanced.is_err();
+        Ok(advanced?.then_some(&self.record))
+    }
+
+    /// Reads the next message; `false` at the end.
+    fn advance(&mut self) -> Result<bool> {
         loop {
             let Some(lines) = &mut self.lines else {
                 let Some(held) = self.claim.claims.held.get(self.next) else {
                     self.claim.is_read = true;
-                    return Ok(None);
+                    return Ok(false);
                 };
                 self.next += 1;
                 let file = fs::open_read(&held.path);
@@ -433,12 +447,12 @@ impl Messages<'_> {
                 self.lines = None;
                 continue;
             };
-            match Line::classify(line) {
+            match Line::classify(line, &mut self.record) {
                 Line::Blank => {}
-                Line::Damaged(line) => self.claim.damaged.push(line),
-                Line::Record(record) if self.seen.is_new(&record) => {
-                    self.claim.handed.note(&record);
-                    return Ok(Some(record));
+                Line::Damaged(line) => self.claim.damaged.push(line.to_vec()),
+                Line::Record(record) if self.seen.is_new(record) => {
+                    self.claim.handed.note(record);
+                    return Ok(true);
                 }
                 Line::Record(_) => {}
             }
@@ -453,9 +467,11 @@ impl Iterator for Messages<'_> {
         if self.failed {
             return None;
         }
-        let next = self.advance();
-        self.failed = next.is_err();
-        next.transpose()
+        let advanced = self.advance();
+        self.failed = advanced.is_err();
+        advanced
+            .map(|is_there| is_there.then(|| std::mem::replace(&mut self.record, Record::place())))
+            .transpose()
     }
 }
 
@@ -466,9 +482,9 @@ impl Mailbox {
             return Ok(());
         }
         let failed = |e| Error::io("set damaged lines aside in", &self.damaged, e);
-        let mut file = fs::open_append(&self.damaged).map_err(failed)?;
+        let (mut file, meta) = fs::open_append(&self.damaged).map_err(failed)?;
         let mut text = Vec::new();
-        if fs::last_byte(&file)
+        if fs::last_byte(&file, meta.len())
             .map_err(failed)?
             .is_some_and(|last| last != b'\n')
         {

@@ -1,6 +1,8 @@
 //! Peek: reading without the lock and without changing anything.
 
 use std::fs::{File, Metadata};
+use std::io::{self, Seek};
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 
 use crate::error::{Error, Result};
@@ -42,20 +44,44 @@ impl Mailbox {
     /// # Pitfalls
     /// It is a snapshot: what it shows may be gone by now. It holds all records in memory.
     pub fn peek(&self, how: &Peek) -> Result<Peeked> {
-        let mut peeked = self.read(self.settled_snapshot()?)?;
+        let mut records = Vec::new();
+        let damaged = self.peek_each(how, |record| {
+            records.push(record.clone());
+            Ok::<_, Error>(())
+        })?;
+        Ok(Peeked { records, damaged })
+    }
+
+    /// The same for whoever needs each record once: calls `each` with one after the other,
+    /// and returns how many lines were not records. An error of `each` ends it.
+    pub(crate) fn peek_each<E: From<Error>>(
+        &self,
+        how: &Peek,
+        mut each: impl FnMut(&Record) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        let files = self.settled_snapshot()?;
+        let (mut before, mut place) = (0, 0);
         if let Some(since) = &how.since {
-            let at = peeked
-                .records
-                .iter()
-                .rposition(|record| record.id() == Some(since));
-            peeked.records.drain(..at.map_or(0, |at| at + 1));
+            self.each_record(&files, |record| {
+                place += 1;
+                if record.id() == Some(since) {
+                    before = place;
+                }
+                Ok::<_, Error>(())
+            })?;
+            files
+                .rewind()
+                .map_err(|e| Error::io("read", &self.records, e))?;
         }
-        if let Some(max) = how.max {
-            peeked
-                .records
-                .truncate(usize::try_from(max).unwrap_or(usize::MAX));
-        }
-        Ok(peeked)
+        let end = how.max.map_or(u64::MAX, |max| max.saturating_add(before));
+        place = 0;
+        self.each_record(&files, |record| {
+            place += 1;
+            match before < place && place <= end {
+                true => each(record),
+                false => Ok(()),
+            }
+        })
     }
 
     /// The records nobody has in hand, as far as the names of claims tell: one of a reader
@@ -69,62 +95,83 @@ impl Mailbox {
             };
             name.is_older_than(limit, now)
         })?;
-        Ok(self.read(files)?.records)
+        let mut records = Vec::new();
+        self.each_record(&files, |record| {
+            records.push(record.clone());
+            Ok::<_, Error>(())
+        })?;
+        Ok(records)
     }
 
-    fn read(&self, files: Snapshot) -> Result<Peeked> {
-        let mut peeked = Peeked::default();
-        let mut seen = Seen::default();
-        let claims = files.claims.into_iter().map(|(_, file)| (file, true));
-        let records = files.records.map(|file| (file, false));
-        for (file, is_claim) in claims.chain(records) {
+    /// Calls `each` with every record there is to see (PEEK-2), and returns how many lines
+    /// were not records.
+    fn each_record<E: From<Error>>(
+        &self,
+        files: &Snapshot,
+        mut each: impl FnMut(&Record) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        let (mut damaged, mut seen, mut record) = (0, Seen::default(), Record::place());
+        let failed = self.search(files, |line, is_ended, place| {
+            match Line::classify(line, &mut record) {
+                Line::Record(record) if seen.is_new(record) => {
+                    if let Err(error) = each(record) {
+                        return ControlFlow::Break(error);
+                    }
+                }
+                Line::Damaged(_) if is_ended || place == Place::Claim => damaged += 1,
+                // A torn last line of the record file is not there yet (PEEK-3).
+                Line::Record(_) | Line::Damaged(_) | Line::Blank => {}
+            }
+            ControlFlow::Continue(())
+        })?;
+        failed.map_or(Ok(damaged), Err)
+    }
+
+    /// Calls `each` with every line, whether a newline ended it and where it stands, until
+    /// `each` breaks with what was looked for.
+    fn search<B>(
+        &self,
+        files: &Snapshot,
+        mut each: impl FnMut(&[u8], bool, Place) -> ControlFlow<B>,
+    ) -> Result<Option<B>> {
+        let failed = |e| Error::io("read", &self.records, e);
+        for (file, place) in files.all() {
             let mut lines = Lines::of(file);
-            let failed = |e| Error::io("read", &self.records, e);
             while let Some((line, is_ended)) = lines.next().map_err(failed)? {
-                match Line::classify(line) {
-                    Line::Record(record) if seen.is_new(&record) => peeked.records.push(record),
-                    Line::Damaged(_) if is_ended || is_claim => peeked.damaged += 1,
-                    // A torn last line of the record file is not there yet (PEEK-3).
-                    Line::Record(_) | Line::Damaged(_) | Line::Blank => {}
+                if let ControlFlow::Break(found) = each(line, is_ended, place) {
+                    return Ok(Some(found));
                 }
             }
         }
-        Ok(peeked)
+        Ok(None)
     }
 
     /// The first record with this id, and where it stands.
     pub(crate) fn find(&self, id: &str) -> Result<Option<(Place, Record)>> {
         let files = self.settled_snapshot()?;
-        let claims = files.claims.into_iter();
-        let claims = claims.map(|(_, file)| (file, Place::Claim));
-        let records = files.records.map(|file| (file, Place::Records));
-        for (file, place) in claims.chain(records) {
-            let found = find_in(file, id).map_err(|e| Error::io("read", &self.records, e))?;
-            if let Some(record) = found {
-                return Ok(Some((place, record)));
+        let mut record = Record::place();
+        self.search(&files, |line, _, place| {
+            // Other lines are not looked into.
+            let may_be = std::str::from_utf8(line).is_ok_and(|text| text.contains(id));
+            match may_be.then(|| Line::classify(line, &mut record)) {
+                Some(Line::Record(record)) if record.id() == Some(id) => {
+                    ControlFlow::Break((place, record.clone()))
+                }
+                _ => ControlFlow::Continue(()),
             }
-        }
-        Ok(None)
+        })
     }
 
     /// Where the first record that is `wanted` stands, if there is one.
     pub(crate) fn place_of(&self, wanted: &Match) -> Result<Option<Place>> {
         let files = self.settled_snapshot()?;
-        let claims = files.claims.into_iter();
-        let claims = claims.map(|(_, file)| (file, Place::Claim));
-        let records = files.records.map(|file| (file, Place::Records));
-        for (file, place) in claims.chain(records) {
-            let mut lines = Lines::of(file);
-            let failed = |e| Error::io("read", &self.records, e);
-            while let Some((line, _)) = lines.next().map_err(failed)? {
-                if let Line::Record(record) = Line::classify(line)
-                    && wanted.fits(&record)
-                {
-                    return Ok(Some(place));
-                }
+        let mut record = Record::place();
+        self.search(&files, |line, _, place| {
+            match Line::classify(line, &mut record) {
+                Line::Record(record) if wanted.fits(record) => ControlFlow::Break(place),
+                _ => ControlFlow::Continue(()),
             }
-        }
-        Ok(None)
+        })
     }
 
     /// Whether any claim is in the hands of a reader, who has not given it up.
@@ -136,15 +183,11 @@ impl Mailbox {
     /// How many lines there are, in claims and in the record file, but for empty ones.
     pub(crate) fn count_lines(&self) -> Result<u64> {
         let files = self.settled_snapshot()?;
-        let claims = files.claims.into_iter().map(|(_, file)| file);
         let mut count = 0;
-        for file in claims.chain(files.records) {
-            let mut lines = Lines::of(file);
-            let failed = |e| Error::io("read", &self.records, e);
-            while let Some((line, _)) = lines.next().map_err(failed)? {
-                count += u64::from(!line.is_empty());
-            }
-        }
+        self.search(&files, |line, _, _| {
+            count += u64::from(!line.is_empty());
+            ControlFlow::<()>::Continue(())
+        })?;
         Ok(count)
     }
 
@@ -226,21 +269,6 @@ pub(crate) enum Place {
     Records,
 }
 
-/// The first record of a file with this id; other lines are not looked into.
-fn find_in(file: File, id: &str) -> std::io::Result<Option<Record>> {
-    let mut lines = Lines::of(file);
-    while let Some((line, _)) = lines.next()? {
-        let may_be = std::str::from_utf8(&line).is_ok_and(|text| text.contains(id));
-        if may_be
-            && let Line::Record(record) = Line::classify(line)
-            && record.id() == Some(id)
-        {
-            return Ok(Some(record));
-        }
-    }
-    Ok(None)
-}
-
 /// What a mailbox consists of at one moment.
 pub(crate) struct Snapshot {
     /// Each with its birth, the oldest first.
@@ -248,6 +276,20 @@ pub(crate) struct Snapshot {
     pub(crate) records: Option<File>,
     /// Nothing moved between its files while it was taken.
     is_whole: bool,
+}
+
+impl Snapshot {
+    /// Its files in the order of PEEK-2.
+    fn all(&self) -> impl Iterator<Item = (&File, Place)> {
+        let claims = self.claims.iter().map(|(_, file)| (file, Place::Claim));
+        let records = self.records.iter().map(|file| (file, Place::Records));
+        claims.chain(records)
+    }
+
+    /// Has all of them read from the beginning once more.
+    fn rewind(&self) -> io::Result<()> {
+        self.all().try_for_each(|(mut file, _)| file.rewind())
+    }
 }
 
 fn is_same(a: Option<&Metadata>, b: Option<&Metadata>) -> bool {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::format::name::is_id;
+use crate::format::name::id_number;
 use crate::format::receipt::{Receipt, appended};
 use crate::format::record::Record;
 use crate::format::{RECEIPT_IDS, RECEIPTS_MAX, SEEN_IDS, place, suffix};
@@ -42,14 +42,9 @@ impl Handed {
         if !self.is_kept || self.ids.len() >= SEEN_IDS {
             return;
         }
-        self.ids.extend(record.id().and_then(number));
-        self.answers.extend(record.reply_to().and_then(number));
+        self.ids.extend(record.id().and_then(id_number));
+        self.answers.extend(record.reply_to().and_then(id_number));
     }
-}
-
-/// What an id of 16 hex digits stands for.
-fn number(id: &str) -> Option<u64> {
-    is_id(id.as_bytes()).then(|| u64::from_str_radix(id, 16).expect("16 hex digits"))
 }
 
 impl Mailbox {
@@ -85,15 +80,14 @@ fn forget_requests(pending: &Path, answered: &[u64]) -> Result<()> {
 fn write_receipts(ledger: &Path, ids: &[u64], by: &str) -> Result<()> {
     let path = beside(ledger, suffix::RECEIPTS);
     let failed = |e| Error::io(OP, &path, e);
-    let mut file = fs::open_append(&path).map_err(failed)?;
-    if file.metadata().map_err(failed)?.len() > RECEIPTS_MAX {
+    let (mut file, opened) = fs::open_append(&path).map_err(failed)?;
+    if opened.len() > RECEIPTS_MAX {
         // RECEIPT-2, unless another did so since.
         let there = fs::lstat(&path).map_err(failed)?;
-        let opened = file.metadata().map_err(failed)?;
         if there.is_some_and(|there| fs::is_same(&there, &opened)) {
             fs::rename(&path, &beside(ledger, suffix::OLD_RECEIPTS)).map_err(failed)?;
         }
-        file = fs::open_append(&path).map_err(failed)?;
+        (file, _) = fs::open_append(&path).map_err(failed)?;
     }
     for ids in ids.chunks(RECEIPT_IDS) {
         let receipt = Receipt {

@@ -4,12 +4,13 @@
 //! acquire does; a torn tail is healed as an append heals it (APP-3); orphaned claims are
 //! adopted and given up, as a reader does that is about to end (DRAIN-2, CLAIM-7).
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::format::name::is_id;
-use crate::format::record::Line;
+use crate::format::record::{Line, Record};
 use crate::format::token::ClaimName;
 use crate::format::{STALE, TEMPORARY_STALE, suffix};
 use crate::lock::{Lock, Released};
@@ -46,9 +47,9 @@ impl Mailbox {
         let Some(file) = fs::open_read(&self.records).map_err(failed)? else {
             return Ok(found);
         };
-        let mut lines = Lines::of(file);
+        let (mut lines, mut record) = (Lines::of(file), Record::place());
         while let Some((line, is_ended)) = lines.next().map_err(failed)? {
-            if let Line::Damaged(_) = Line::classify(line) {
+            if let Line::Damaged(_) = Line::classify(line, &mut record) {
                 found.damaged += usize::from(is_ended);
                 found.is_torn = !is_ended;
             }
@@ -63,7 +64,7 @@ impl Mailbox {
         let failed = |e| Error::io("heal", &self.records, e);
         // Nobody may have made it anew by opening it.
         if self.records_len()?.is_some() && self.examine_records()?.is_torn {
-            let mut file = fs::open_append(&self.records).map_err(failed)?;
+            let (mut file, _) = fs::open_append(&self.records).map_err(failed)?;
             file.write_all(b"\n").map_err(failed)?;
         }
         // A newline too many is a blank line, so it does not matter whose the lock was.
@@ -123,23 +124,36 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Temporaries whose maker is dead, by their age.
-    pub(crate) fn old_temporaries(&self) -> Result<Vec<PathBuf>> {
-        let (Some(dir), Some(name)) = (self.records.parent(), self.records.file_name()) else {
+    /// What is in the directory of the mailbox and may be a temporary, its own or another's.
+    pub(crate) fn temporaries_here(&self) -> Result<Vec<OsString>> {
+        let dir = self.directory();
+        let entries = fs::list(dir).map_err(|e| Error::io("look at", dir, e))?;
+        let mut entries = entries.unwrap_or_default();
+        let is_one = |entry: &OsString| {
+            let ending = suffix::TEMPORARY.as_bytes();
+            let mut parts = entry.as_encoded_bytes().windows(ending.len());
+            parts.any(|part| part == ending)
+        };
+        entries.retain(is_one);
+        Ok(entries)
+    }
+
+    /// Those of the mailbox whose maker is dead, by their age.
+    pub(crate) fn old_temporaries(&self, here: &[OsString]) -> Result<Vec<PathBuf>> {
+        let Some(name) = self.records.file_name() else {
             return Ok(Vec::new());
         };
-        let failed = |e| Error::io("look at", dir, e);
         let mut prefix = name.to_owned();
         prefix.push(suffix::TEMPORARY);
         let mut old = Vec::new();
-        for entry in fs::list(dir).map_err(failed)?.unwrap_or_default() {
+        for entry in here {
             let bytes = entry.as_encoded_bytes();
             let ending = bytes.strip_prefix(prefix.as_encoded_bytes());
             if !ending.is_some_and(is_of_a_temporary) {
                 continue;
             }
-            let path = dir.join(entry);
-            let meta = fs::lstat(&path).map_err(failed)?;
+            let path = self.directory().join(entry);
+            let meta = fs::lstat(&path).map_err(|e| Error::io("look at", &path, e))?;
             let mtime = meta.filter(std::fs::Metadata::is_file);
             let mtime = mtime.and_then(|meta| meta.modified().ok());
             if mtime.is_some_and(|mtime| clock::distance_from_now(mtime) > TEMPORARY_STALE) {
@@ -155,7 +169,7 @@ impl Mailbox {
     pub(crate) fn remove_old_temporaries(&self) -> Result<()> {
         let signals = Deferred::begin();
         let lock = self.acquire(&signals)?;
-        for path in self.old_temporaries()? {
+        for path in self.old_temporaries(&self.temporaries_here()?)? {
             fs::unlink(&path).map_err(|e| Error::io("remove", &path, e))?;
         }
         let (Released::Held | Released::Lost) = lock.release()?; // they were old before and after

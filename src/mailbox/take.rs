@@ -8,9 +8,9 @@ use crate::error::{Error, Result};
 use crate::format::record::{Line, Record};
 use crate::format::suffix;
 use crate::lock::{LockGuard, Released, beside};
+use crate::mailbox::Mailbox;
 use crate::mailbox::claim::{Claim, Claims};
 use crate::mailbox::reader::{Lines, Seen};
-use crate::mailbox::{Mailbox, Peek};
 use crate::sys::fs;
 use crate::sys::guard;
 use crate::sys::signals::Deferred;
@@ -101,16 +101,10 @@ impl Mailbox {
         if !self.has_mail()? {
             return Ok(Bounded::Nothing);
         }
-        if let Rule::First(_) = rule {
-            let mut choice = Choice::by(rule);
-            if !self
-                .peek(&Peek::default())?
-                .records
-                .iter()
-                .any(|record| choice.wants(record))
-            {
-                return Ok(Bounded::Nothing);
-            }
+        if let Rule::First(wanted) = rule
+            && self.place_of(wanted)?.is_none()
+        {
+            return Ok(Bounded::Nothing);
         }
         let mut claims = Claims::of(self);
         loop {
@@ -187,13 +181,13 @@ impl Mailbox {
         let older = older.as_ref().map(Rule::UpTo);
         let mut choice = Choice::by(older.as_ref().unwrap_or(rule));
         let mut seen = Seen::default();
+        let mut record = Record::place();
         self.each_line(claims, |line, _| {
-            let line = Line::classify(line);
-            match line {
+            match Line::classify(line, &mut record) {
                 Line::Blank => {}
-                Line::Damaged(line) => split.damaged.push(line),
-                Line::Record(record) if !seen.is_new(&record) => {}
-                Line::Record(record) if choice.wants(&record) => {
+                Line::Damaged(line) => split.damaged.push(line.to_vec()),
+                Line::Record(record) if !seen.is_new(record) => {}
+                Line::Record(record) if choice.wants(record) => {
                     push_line(&mut split.chosen, record.bytes());
                 }
                 Line::Record(record) => {
@@ -211,7 +205,7 @@ impl Mailbox {
             // Everything goes back as it was, whatever it is (TAKE-1).
             split.rest = Temporary::create(self, lock, "all")?;
             self.each_line(claims, |line, is_ended| {
-                split.rest.write(&line)?;
+                split.rest.write(line)?;
                 if is_ended {
                     split.rest.write(b"\n")
                 } else {
@@ -226,10 +220,10 @@ impl Mailbox {
 
     /// How many messages are in the claims held, each id once.
     fn count_records(&self, claims: &Claims) -> Result<u64> {
-        let (mut count, mut seen) = (0, Seen::default());
+        let (mut count, mut seen, mut record) = (0, Seen::default(), Record::place());
         self.each_line(claims, |line, _| {
-            if let Line::Record(record) = Line::classify(line) {
-                count += u64::from(seen.is_new(&record));
+            if let Line::Record(record) = Line::classify(line, &mut record) {
+                count += u64::from(seen.is_new(record));
             }
             Ok(())
         })?;
@@ -251,7 +245,7 @@ impl Mailbox {
     fn each_line(
         &self,
         claims: &Claims,
-        mut each: impl FnMut(Vec<u8>, bool) -> Result<()>,
+        mut each: impl FnMut(&[u8], bool) -> Result<()>,
     ) -> Result<()> {
         let last = claims.held().len().saturating_sub(1);
         for (index, held) in claims.held().iter().enumerate() {

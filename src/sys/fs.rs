@@ -38,16 +38,21 @@ pub(crate) fn canonical(path: &Path) -> io::Result<Option<std::path::PathBuf>> {
     absent_as_none(std::fs::canonicalize(path))
 }
 
+/// Device and inode: which file it is, whatever its name, as long as it is there.
+pub(crate) fn file_id(meta: &Metadata) -> (u64, u64) {
+    (meta.dev(), meta.ino())
+}
+
 /// Whether both are the same file.
 pub(crate) fn is_same(a: &Metadata, b: &Metadata) -> bool {
-    (a.dev(), a.ino()) == (b.dev(), b.ino())
+    file_id(a) == file_id(b)
 }
 
 /// Device and inode of the directory at `path`, links followed; `None` when there is none
 /// that can be seen.
 pub(crate) fn directory_identity(path: &Path) -> Option<(u64, u64)> {
     let meta = std::fs::metadata(path).ok()?;
-    meta.is_dir().then(|| (meta.dev(), meta.ino()))
+    meta.is_dir().then(|| file_id(&meta))
 }
 
 /// The path from `/` on; nothing is resolved.
@@ -111,9 +116,9 @@ pub(crate) fn link(from: &Path, to: &Path) -> io::Result<bool> {
     }
 }
 
-/// Creates a file exclusively, for writing; `None` when something is there already.
+/// Creates a file exclusively, for writing and reading; `None` when something is there already.
 pub(crate) fn create_new(path: &Path) -> io::Result<Option<File>> {
-    match options().write(true).create_new(true).open(path) {
+    match options().read(true).write(true).create_new(true).open(path) {
         Ok(file) => Ok(Some(file)),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(None),
         Err(e) => Err(e),
@@ -127,9 +132,9 @@ pub(crate) fn open_read(path: &Path) -> io::Result<Option<File>> {
         .transpose()
 }
 
-/// Opens a regular file for appending and reading, created if missing.
-pub(crate) fn open_append(path: &Path) -> io::Result<File> {
-    regular(options().read(true).append(true).create(true).open(path)?)
+/// Opens a regular file for appending and reading, created if missing; also what it is like.
+pub(crate) fn open_append(path: &Path) -> io::Result<(File, Metadata)> {
+    looked_at(options().read(true).append(true).create(true).open(path)?)
 }
 
 /// Writes over a regular file, created if missing, in one call; what is longer is cut then.
@@ -172,9 +177,9 @@ pub(crate) fn publish(dir: &Path, name: &str, text: &[u8]) -> io::Result<()> {
     std::fs::write(dir.join(name), text)
 }
 
-/// Opens a regular file that is only ever locked, created if missing.
-pub(crate) fn open_guard(path: &Path) -> io::Result<File> {
-    regular(
+/// Opens a regular file that is only ever locked, created if missing; also what it is like.
+pub(crate) fn open_guard(path: &Path) -> io::Result<(File, Metadata)> {
+    looked_at(
         options()
             .read(true)
             .write(true)
@@ -189,38 +194,61 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let Some(mut file) = open_read(path)? else {
         return Ok(None);
     };
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
+    // One read and one that finds the end: no looks at how long it is.
+    let mut bytes = Vec::with_capacity(256);
+    (&mut file).take(u64::MAX).read_to_end(&mut bytes)?;
     Ok(Some(bytes))
 }
 
-/// The last byte of `file`; `None` when it is empty.
-pub(crate) fn last_byte(file: &File) -> io::Result<Option<u8>> {
-    let length = file.metadata()?.len();
-    if length == 0 {
+/// The last byte of a file of this length; `None` when it is empty.
+pub(crate) fn last_byte(file: &File, length: u64) -> io::Result<Option<u8>> {
+    let Some(last) = length.checked_sub(1) else {
         return Ok(None);
-    }
+    };
     let mut byte = [0];
     // Shorter by now (a legacy peer truncates): as good as empty.
-    let got = file.read_at(&mut byte, length - 1)?;
+    let got = file.read_at(&mut byte, last)?;
     Ok((got == 1).then_some(byte[0]))
 }
 
-/// Whether `text`, just written by append to `file`, stands there in one piece at
-/// the beginning of a line.
-pub(crate) fn stands_whole(file: &mut File, text: &[u8]) -> io::Result<bool> {
-    let end = file.stream_position()?;
-    let Some(start) = end.checked_sub(text.len() as u64) else {
-        return Ok(false);
-    };
-    let lead = usize::from(start > 0 && text.first() != Some(&b'\n'));
-    let mut found = vec![0; text.len() + lead];
-    match file.read_exact_at(&mut found, start - lead as u64) {
-        Ok(()) => Ok(found.ends_with(text) && (lead == 0 || found[0] == b'\n')),
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(e) => Err(e),
+/// Whether `text`, just written by append to `file`, which had this length, stands there in
+/// one piece at the beginning of a line.
+pub(crate) fn stands_whole(mut file: &File, text: &[u8], length: u64) -> io::Result<bool> {
+    if stands_at(file, text, length)? {
+        return Ok(true);
     }
+    // Others wrote too, or a legacy peer cut the file.
+    let end = file.stream_position()?;
+    let start = end.checked_sub(text.len() as u64);
+    start.map_or(Ok(false), |start| stands_at(file, text, start))
 }
+
+fn stands_at(file: &File, text: &[u8], start: u64) -> io::Result<bool> {
+    let mut before: &[u8] = match start > 0 && text.first() != Some(&b'\n') {
+        true => b"\n",
+        false => b"",
+    };
+    let mut at = start - before.len() as u64;
+    // Piece by piece: it may be long.
+    let mut found = vec![0; before.len() + text.len().min(PIECE)];
+    for piece in text.chunks(PIECE) {
+        let found = &mut found[..before.len() + piece.len()];
+        match file.read_exact_at(found, at) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            Err(e) => return Err(e),
+        }
+        if !found.starts_with(before) || found[before.len()..] != *piece {
+            return Ok(false);
+        }
+        at += found.len() as u64;
+        before = b"";
+    }
+    Ok(true)
+}
+
+/// How much is compared at once, in bytes.
+const PIECE: usize = 64 << 10;
 
 /// Puts the directory entries of `dir` on stable storage.
 pub(crate) fn sync_directory(dir: &Path) -> io::Result<()> {
@@ -290,10 +318,14 @@ pub(crate) fn not_regular() -> io::Error {
 }
 
 fn regular(file: File) -> io::Result<File> {
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(not_regular())
+    looked_at(file).map(|(file, _)| file)
+}
+
+fn looked_at(file: File) -> io::Result<(File, Metadata)> {
+    let meta = file.metadata()?;
+    match meta.is_file() {
+        true => Ok((file, meta)),
+        false => Err(not_regular()),
     }
 }
 

@@ -15,6 +15,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 
 use crate::error::{Error, Result};
+use crate::format::name::id_number;
 use crate::format::record::Record;
 use crate::mailbox::Mailbox;
 use crate::sys::fs;
@@ -50,7 +51,7 @@ impl Follower {
     /// Begins behind the record with the id `since`, or with everything there is.
     pub(crate) fn of(mailbox: Mailbox, since: Option<String>) -> Follower {
         let mut ids = Ids::default();
-        if let Some(id) = since.as_deref().and_then(ids::parse) {
+        if let Some(id) = since.as_deref().and_then(id_number) {
             ids.insert(id); // also when it comes back from somewhere
         }
         Follower {
@@ -170,7 +171,7 @@ impl Follower {
     fn pass_over(&mut self, since: &str) -> Result<()> {
         let is_it = |record: &Record| record.id() == Some(since);
         // A message stands there once, its repeats aside; of others' ids the last one counts.
-        let is_message = ids::parse(since).is_some();
+        let is_message = id_number(since).is_some();
         let (mut place, mut found) = (0u64, None);
         let tails = self.waiting.iter().map(|waiting| &waiting.tail);
         for tail in tails.chain(&self.current) {

@@ -7,7 +7,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use crate::format::SEEN_IDS;
-use crate::format::name::is_id;
+use crate::format::name::id_number;
 use crate::format::record::Record;
 
 /// A message id, as the number it is.
@@ -15,14 +15,7 @@ pub(super) type Id = u64;
 
 /// The message id of a record. What other programs keep under `id` is none.
 pub(super) fn id_of(record: &Record) -> Option<Id> {
-    parse(record.id()?)
-}
-
-/// The number a message id is.
-pub(super) fn parse(text: &str) -> Option<Id> {
-    is_id(text.as_bytes())
-        .then(|| Id::from_str_radix(text, 16).ok())
-        .flatten()
+    id_number(record.id()?)
 }
 
 /// Ids in the order they were shown. Its size is at most twice the number of records in
@@ -93,9 +86,9 @@ mod tests {
 
     #[test]
     fn message_ids_only() {
-        assert_eq!(parse("00000000000000ff"), Some(255));
+        assert_eq!(id_number("00000000000000ff"), Some(255));
         for text in ["", "ff", "00000000000000FF", "00000000000000ff0"] {
-            assert_eq!(parse(text), None);
+            assert_eq!(id_number(text), None);
         }
     }
 }

@@ -8,6 +8,8 @@ use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
+use memchr::memchr;
+
 use crate::format::record::{Line, Record};
 
 /// Device and inode.
@@ -68,8 +70,9 @@ impl Tail {
             self.last_line = None;
         }
         let (mut text, mut begin) = (Vec::new(), 0);
+        let mut record = Record::place();
         loop {
-            let Some(length) = find_newline(&text[begin..]) else {
+            let Some(length) = memchr(b'\n', &text[begin..]) else {
                 text.drain(..begin);
                 begin = 0;
                 if self.fill(&mut text)? {
@@ -78,15 +81,18 @@ impl Tail {
                 break;
             };
             let line = &text[begin..begin + length];
-            if self.take_line(line, length as u64 + 1, take).is_break() {
+            if self
+                .take_line(line, length as u64 + 1, &mut record, take)
+                .is_break()
+            {
                 return Ok(ControlFlow::Break(()));
             }
             begin += length + 1;
         }
         self.end = self.next + text.len() as u64;
         // Whole without its newline, it is a record; the newline will be a blank line.
-        if let Line::Record(_) = Line::classify(text.clone()) {
-            return Ok(self.take_line(&text, text.len() as u64, take));
+        if let Line::Record(_) = Line::classify(&text, &mut record) {
+            return Ok(self.take_line(&text, text.len() as u64, &mut record, take));
         }
         Ok(ControlFlow::Continue(()))
     }
@@ -95,11 +101,12 @@ impl Tail {
         &mut self,
         line: &[u8],
         length: u64,
+        record: &mut Record,
         take: &mut dyn FnMut(&Record) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         // Damaged lines are for whoever drains (DMG-2).
-        if let Line::Record(record) = Line::classify(line.to_vec()) {
-            take(&record)?;
+        if let Line::Record(record) = Line::classify(line, record) {
+            take(record)?;
         }
         if !line.is_empty() {
             self.last_line = Some((self.next, line[..line.len().min(MARK)].to_vec()));
@@ -134,8 +141,4 @@ impl Tail {
             Err(e) => Err(e),
         }
     }
-}
-
-fn find_newline(text: &[u8]) -> Option<usize> {
-    text.iter().position(|&byte| byte == b'\n')
 }

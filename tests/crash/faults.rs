@@ -5,6 +5,7 @@ use nix::sys::signal::Signal;
 
 use crate::calls::{Call, Kind};
 use crate::judge::{lines_of, listen, nothing_left, settle};
+use crate::library::VERB;
 use crate::rows::{BEFORE, Case, Does, Driver, NEXT};
 use crate::scene::{End, Parked, Record, Scene};
 
@@ -103,7 +104,10 @@ impl Fault {
                     return Err(format!("it was not ended by the signal: {end:?}"));
                 }
                 check_unlocked(&scene)?;
-                check_no_temporary(&scene)?;
+                // A handle is not closed by a signal that ends its program.
+                if case.row.args[0] != VERB {
+                    check_no_temporary(&scene)?;
+                }
                 settle(case, &scene, &end, Driver::Binary)
             }
             Fault::Fail(_) | Fault::Short => {
@@ -278,14 +282,23 @@ fn is_in_release(record: &Record, call: &Call) -> bool {
     let is_on = |c: &Call, name: &str| c.on.iter().any(|path| path.ends_with(name));
     let owner = "mailboxes/a.jsonl.lock.owner";
     let is_removal = |c: &Call| matches!(c.name, "unlink" | "unlinkat") && is_on(c, owner);
-    let Some(unlink) = calls.iter().rposition(is_removal) else {
-        return false;
-    };
-    let is_look = |c: &Call| c.kind == Kind::Open && is_on(c, owner);
-    let look = calls[..unlink].iter().rposition(is_look);
+    // It looks at the name and not into the file (REL-3).
+    let is_keeping = record.case.row.args[0] == VERB;
+    let is_look =
+        |c: &Call| (c.kind == Kind::Open || is_keeping && c.kind == Kind::Look) && is_on(c, owner);
     let is_end =
         |c: &Call| matches!(c.name, "rmdir" | "unlinkat") && is_on(c, "mailboxes/a.jsonl.lock");
-    let end = calls[unlink..].iter().position(is_end);
-    look.is_some_and(|look| calls[look].n <= call.n)
-        && end.is_some_and(|end| call.n <= calls[unlink + end].n)
+    let removals = (0..calls.len()).filter(|&at| is_removal(&calls[at]));
+    let mut releases = removals.filter_map(|at| {
+        let look = calls[..at].iter().rposition(is_look)?;
+        let end = at + calls[at..].iter().position(is_end)?;
+        Some(calls[look].n..=calls[end].n)
+    });
+    match is_keeping {
+        true => releases.any(|release| release.contains(&call.n)),
+        // What it locked before was a ledger, or another's.
+        false => releases
+            .next_back()
+            .is_some_and(|release| release.contains(&call.n)),
+    }
 }

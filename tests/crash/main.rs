@@ -16,6 +16,8 @@ mod faults;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod judge;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod library;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod plan;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod power;
@@ -32,6 +34,9 @@ mod tracer;
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn main() -> std::process::ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(library::VERB) {
+        return library::main();
+    }
     run::main()
 }
 

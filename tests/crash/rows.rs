@@ -1,5 +1,7 @@
 //! What is put to the test: a row for each verb, and who drives it.
 
+use crate::library::VERB;
+
 /// A call of a verb, and what it is to do to the mailbox of [`scene`](crate::scene).
 pub struct Row {
     pub name: &'static str,
@@ -90,6 +92,7 @@ pub const ROWS: &[Row] = &[
     binary("migrate", &["migrate", "a", "b"], Does::Move),
     binary("register", &["register", "me"], Does::Lock),
     binary("append --sync", &["append", "a", "b1", "--id", "00000000000000b1", "--sync"], Does::Append(&["b1"])),
+    binary("append, files kept open", &[VERB, "a", "b1", "b2", "b3"], Does::Append(&["b1", "b2", "b3"])),
     Row { stdin: RAW, ..binary("append --raw", &["append", "a", "--raw"], Does::Append(&["b1", "b2"])) },
     binary("watch --drain", &["watch", "a", "--drain", "--timeout", "0", "--format", "body", "--backend", "poll"], Does::Hand(&BEFORE)),
     binary("acquire", &["acquire", "a"], Does::Lock),

@@ -11,6 +11,7 @@ use walkdir::WalkDir;
 
 use crate::calls::Call;
 use crate::common::{Files, Fixture, MBOX, set_age, unix_millis};
+use crate::library;
 use crate::rows::{BEFORE, Case, Does, Driver, GUARDED, LETTER, TOKEN};
 use crate::tracer::{Ended, Entry, Traced};
 
@@ -97,7 +98,9 @@ impl Scene {
             .stderr(File::create(self.out("err")).unwrap())
             .env("MBOX_PURE", "1");
         let script = script();
+        let this = std::env::current_exe().expect("this program");
         let mut words = match case.driver {
+            Driver::Binary if case.row.args[0] == library::VERB => vec![this.to_str().unwrap()],
             Driver::Binary => vec![MBOX],
             Driver::Shell(name) => vec![name, script.to_str().unwrap()],
         };

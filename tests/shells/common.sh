@@ -127,6 +127,79 @@ is 'send and reply too' "$($MBOX_SHELL -c '. "$T/hostile"
   mbox_drain --root "$T/w/r" bob alice --format=body
 ' 2>&1 | tr '\n' '|')" "mbox: old entries pruned from the ledger $T/w/r/received/bob.jsonl: 1|hello *|more|a\"b|"
 
+# --- the append in one go of the overlay, where it is not alone
+
+case $MBOX_LIB in
+  *.zsh)
+    fresh
+    mkdir -p r/mailboxes; chmod 700 r
+    MBOX_ROOT=r; export MBOX_ROOT
+    # $1: a function that is called instead of a builtin, and does something first, once
+    once() { $MBOX_SHELL -c 'builtin zmodload zsh/system zsh/files; first=1
+      '"$1"'; . "$MBOX_LIB"; mbox_append me new; echo $?' 2>&1; }
+    is 'by name' "$(once : | wc -l) $(script drain me --format body)" '2 new'
+    is 'no option is a body' "$($MBOX_SHELL -c '. "$MBOX_LIB"; mbox_append me --sinc; echo $?; mbox_append me -- </dev/null | wc -c' 2>&1)" \
+      'mbox: no such option: --sinc; see mbox --help
+2
+17'
+    printf torn >r/mailboxes/me.jsonl
+    once : >/dev/null
+    is 'a torn line is mended' "$(cut -c1-24 r/mailboxes/me.jsonl)" 'torn
+{"schema_version":1,"id"'
+    rm r/mailboxes/*
+    like 'the lock is lost after the write: it is done again' "$(once 'sysseek() {
+      builtin sysseek "$@" || return
+      [[ -n $first ]] || return 0
+      first=; echo 1.0123456789abcdef >|r/mailboxes/me.jsonl.lock.owner
+      (sleep 0.3; rm -r r/mailboxes/me.jsonl.lock*) & }
+      echo old >r/mailboxes/me.jsonl' | tail -n 2)" '????????????????
+0'
+    is 'with the same record' "$(sed 1d r/mailboxes/me.jsonl | uniq -c | cut -c1-10)" '      2 {"'
+    is 'and no lock is left' "$(cd r/mailboxes && files)" './me.jsonl '
+    rm r/mailboxes/*
+    like 'another wrote behind it: it is done again' "$(once 'syswrite() {
+      builtin syswrite "$@" || return
+      [[ -n $first && $4 == *schema* ]] || return 0
+      first=; echo late >>r/mailboxes/me.jsonl; }' | tail -n 2)" '????????????????
+0'
+    is 'and all is there' "$(cut -c1-5 r/mailboxes/me.jsonl | tr '\n' ' ')" '{"sch late {"sch '
+    rm r/mailboxes/*
+    like 'another is quicker at the gate: it waits' "$(once 'zf_mkdir() {
+      [[ -n $first ]] || { builtin zf_mkdir "$@"; return; }
+      first=; command mkdir r/mailboxes/me.jsonl.lock; echo 1.0123456789abcdef >r/mailboxes/me.jsonl.lock.owner
+      (sleep 0.3; rm -r r/mailboxes/me.jsonl.lock*) &
+      return 1; }')" '????????????????
+0'
+    is 'and at O: D stays' "$(once 'zf_mkdir() {
+      builtin zf_mkdir "$@" || return
+      [[ -n $first ]] || return 0
+      first=; echo 1.0123456789abcdef >r/mailboxes/me.jsonl.lock.owner
+      (sleep 0.3; cd r/mailboxes; ls; rm -r me.jsonl.lock*) & }' | sed 's/^[0-9a-f]*$/ID/' | sort | tr '\n' ' ')" \
+      'ID ID me.jsonl me.jsonl.lock me.jsonl.lock.owner '
+    is 'nothing is left' "$(cd r/mailboxes && files)" './me.jsonl '
+    is 'a full disk at O' "$(once 'syswrite() { return 1; }' | grep -c 'see whether the disk is full')$(cd r/mailboxes && files)" '1./me.jsonl '
+    like 'an O that is not removed so easily' "$(once 'zf_rm() { return 1; }')" '????????????????
+0'
+    is 'is, by the tool' "$(cd r/mailboxes && files)" './me.jsonl '
+    like 'a stdout that is full' "$($MBOX_SHELL -c '. "$MBOX_LIB"; mbox_append me x >/dev/full; echo $? >&2' 2>&1)" 'mbox: cannot write to stdout*
+74'
+    ln -s me.jsonl r/mailboxes/me.jsonl.lock.guard
+    like 'a planted link' "$(once :)" 'mbox: refused: *.guard is not a regular file*
+77'
+    rm r/mailboxes/me.jsonl.lock.guard
+    chmod o+w r
+    like 'a root that others write to' "$(once :)" 'mbox: refused: *
+77'
+    chmod o-w r
+    is 'a signal, after it' "$($MBOX_SHELL -c '. "$MBOX_LIB"; trap "echo trapped >&2" TERM
+      sysseek() { builtin sysseek "$@"; [[ $# -lt 5 ]] || kill -TERM $$; }
+      mbox_append me x >/dev/null; echo $?' 2>&1; cd r/mailboxes && files)" 'trapped
+0
+./me.jsonl '
+    unset MBOX_ROOT
+    ;;
+esac
+
 # --- mbox_has (SH-3) and the overlay, by strace
 
 forks() { strace -f -qq -e trace=process -o "$T/log" $MBOX_SHELL -c '. "$MBOX_LIB"; '"$1" >/dev/null 2>&1; grep -c -E '(fork|clone)[0-9]*\(' "$T/log"; }
@@ -611,15 +684,15 @@ kill -TERM $pid
 wait $pid 2>/dev/null
 is 'TERM while waiting: dies of it' $(($? & 127)) 15
 is 'and touches nothing' "$(files)" './b.lock '
-# a slow tail holds an append under its lock
+# a slow tail holds an append under its lock; a file that is short bash reads by itself
 mkdir "$T/slow" 2>/dev/null
 for sig in TERM HUP; do
   fresh
-  echo "$message" >b
+  awk -v message="$message" 'BEGIN { for (i = 0; i < 40000; i += length(message)) print message }' >b
   printf '#!/bin/sh\nsleep 0.7\nPATH=%s exec tail "$@"\n' "$PATH" >"$T/slow/tail"; chmod +x "$T/slow/tail"
   (PATH=$T/slow:$PATH; exec $MBOX_SHELL "$MBOX_SCRIPT" append "$B" x >/dev/null 2>&1) &
-  pid=$!
-  sleep 0.4
+  pid=$! i=0
+  until [ -d b.lock ] || [ $i -ge 100 ]; do sleep 0.1; i=$((i + 1)); done
   is "$sig while holding: held" "$(ls -d b.lock)" b.lock
   kill -$sig $pid
   wait $pid 2>/dev/null

@@ -34,6 +34,7 @@ mod claims;
 mod compat;
 mod docs;
 mod faults;
+mod handle;
 mod ledger;
 mod no_forgotten_file;
 mod planted;

@@ -1,5 +1,8 @@
 //! The lock: acquire, recover, verify, release. Knows nothing of mailboxes.
 //!
+//! `waiting.rs` is the guard, where peers wait for each other; `recover.rs` clears the lock
+//! of a dead holder; `kept.rs` has the files that a handle keeps open. The rest is here.
+//!
 //! It owns four paths beside a file, and refuses anything there that the protocol
 //! would not have put there. [`Lock::acquire`] publishes a token; what was done
 //! under it counts only when [`LockGuard::release`] says it was still held.
@@ -7,15 +10,24 @@
 //! The lock gives order and progress. It cannot exclude a process that stalls for
 //! longer than 30 s and wakes up; that is what the answer of `release` is for.
 
+mod kept;
+mod recover;
+mod waiting;
+
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+
+use self::kept::Private;
+pub(crate) use self::kept::{Kept, Opened};
+use self::recover::Recovered;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::token::{Owner, Token};
-use crate::format::{BACKOFF, NEARLY_STALE, PATIENCE, SETTLE, STALE, suffix};
+use crate::format::{BACKOFF, STALE, suffix};
 use crate::sys::clock::{self, Backoff, Deadline};
-use crate::sys::fs::{self, Identity, Removed};
+use crate::sys::fs::{self, Identity};
 use crate::sys::guard::{self, Flock};
 use crate::sys::signals::Deferred;
 
@@ -42,6 +54,8 @@ pub(crate) struct Lock {
     owner: PathBuf,
     steal: PathBuf,
     guard: PathBuf,
+    /// What the name of a temporary begins with.
+    temporary: PathBuf,
 }
 
 /// What a look at the lock shows.
@@ -70,6 +84,7 @@ impl Lock {
             owner: beside(base, suffix::OWNER),
             steal: beside(base, suffix::STEAL),
             guard: beside(base, suffix::GUARD),
+            temporary: beside(base, suffix::TEMPORARY),
         }
     }
 
@@ -80,21 +95,38 @@ impl Lock {
         deadline: &Deadline,
         signals: &Deferred,
     ) -> Result<LockGuard> {
+        self.acquire_with(&mut Kept::default(), peer, deadline, signals)
+    }
+
+    /// The same with the files in `kept`.
+    pub(crate) fn acquire_with(
+        &self,
+        kept: &mut Kept,
+        peer: Peer,
+        deadline: &Deadline,
+        signals: &Deferred,
+    ) -> Result<LockGuard> {
+        let process = kept.begin();
         let guard = match peer {
-            Peer::WithGuard => self.take_guard(deadline, signals)?,
+            Peer::WithGuard => self.take_guard(kept, deadline, signals)?,
             Peer::WithoutGuard => None,
         };
-        let token = Token::new(std::process::id(), rand::random(), guard.is_some());
+        let (guard, _turn) = guard.unzip();
+        let token = Token::new(process, rand::random(), guard.is_some());
+        let mut private = match guard {
+            Some(_) => self.private(&token, kept)?,
+            None => None,
+        };
         let mut backoff = Backoff::new(BACKOFF);
         loop {
             let progress = if fs::mkdir(&self.dir).map_err(|e| self.failed(&self.dir, e))? {
-                if let Some(reserve) = self.publish(&token)? {
-                    let (lock, reserve) = (self.clone(), Some(reserve));
+                if let Some(published) = self.publish(&token, &mut private, kept)? {
+                    let lock = self.clone();
                     return Ok(LockGuard {
                         lock,
                         token,
                         guard,
-                        reserve,
+                        published,
                         done: false,
                     });
                 }
@@ -113,163 +145,68 @@ impl Lock {
         }
     }
 
-    /// ACQ-1, ACQ-2: the guard, or `None` to go on without it.
-    fn take_guard(&self, deadline: &Deadline, signals: &Deferred) -> Result<Option<File>> {
-        let file = fs::open_guard(&self.guard).map_err(|e| self.failed(&self.guard, e))?;
-        let mut backoff = Backoff::new(BACKOFF);
-        let mut idle: Option<(Idle, Deadline)> = None;
-        let mut is_first = true;
-        loop {
-            // Before the looks: they are to span the whole of it.
-            let is_over = idle.as_ref().is_some_and(|(_, end)| end.has_passed());
-            let is_late = deadline.has_passed();
-            match guard::try_lock(&file).map_err(|e| self.failed(&self.guard, e))? {
-                Flock::Held => return Ok(Some(file)),
-                Flock::Unsupported => return Ok(None),
-                Flock::Contended => {}
-            }
-            // A holder of the guard that is frozen must not wedge anybody. One that runs
-            // changes D or S within the patience, or lets go.
-            let is_as_before = match self.signs()? {
-                Signs::None(found) => {
-                    let is_as_before = idle.as_ref().is_some_and(|(before, _)| *before == found);
-                    if is_as_before && is_over && (found.lock.is_some() || is_late) {
-                        return Ok(None);
-                    }
-                    if !is_as_before {
-                        idle = Some((found, Deadline::after(PATIENCE)));
-                    }
-                    is_as_before
-                }
-                Signs::OfAnother => false,
-                Signs::OfHolder => {
-                    idle = None;
-                    false
-                }
-            };
-            if is_late && !is_as_before && !(is_first && idle.is_some()) {
-                return Err(self.busy());
-            }
-            is_first = false;
-            let until = match &idle {
-                Some((_, patience)) if is_late => patience,
-                _ => deadline,
-            };
-            backoff.wait(until, signals);
-        }
-    }
-
-    /// What a peer that waits at the guard can tell of the one who has it (ACQ-2).
-    fn signs(&self) -> Result<Signs> {
-        let lock = self.read_dir()?;
-        let mark = fs::lstat(&self.steal).map_err(|e| self.failed(&self.steal, e))?;
-        if mark.as_ref().is_some_and(|meta| age(meta) <= STALE) {
-            return Ok(Signs::OfHolder);
-        }
-        if lock.as_ref().is_some_and(|(_, age)| *age <= STALE) {
-            let is_guarded = self.read_owner()?.is_some_and(|owner| owner.is_guarded());
-            return Ok(match is_guarded {
-                true => Signs::OfHolder,
-                false => Signs::OfAnother,
-            });
-        }
-        Ok(Signs::None(Idle {
-            lock: lock.map(|(id, _)| id),
-            mark: mark.as_ref().map(Identity::of),
-        }))
+    /// A file to link the owner from, if files are kept.
+    fn private(&self, token: &Token, kept: &mut Kept) -> Result<Option<Private>> {
+        let path = || beside(&self.temporary, &format!("{token}.owner"));
+        let private = kept.private(token, path);
+        private.map_err(|e| self.failed(&path(), e))
     }
 
     /// ACQ-4: makes the owner file hold the token; `None` when there is one already.
-    fn publish(&self, token: &Token) -> Result<Option<File>> {
-        let undo = |made: Option<&File>| {
-            // Ours only while the name is still the file we made.
-            if let (Some(made), Ok(Some(there))) = (made, fs::lstat(&self.owner))
-                && made.metadata().is_ok_and(|made| fs::is_same(&made, &there))
-            {
-                let _ = fs::unlink(&self.owner); // already failing
-            }
-            let _ = fs::rmdir(&self.dir); // likewise; a wrong rmdir costs a retry
+    fn publish(
+        &self,
+        token: &Token,
+        private: &mut Option<Private>,
+        kept: &mut Kept,
+    ) -> Result<Option<Published>> {
+        // A planted link or FIFO is refused, not waited for, and D was ours.
+        let is_taken = || {
+            let owner = self.read_owner();
+            owner.map(|_| None).inspect_err(|_| self.undo(None))
         };
+        if let Some(linked) = private.take() {
+            match linked.link_to(&self.owner) {
+                Ok(true) => return Ok(Some(Published::Linked(linked))),
+                Ok(false) => {
+                    *private = Some(linked);
+                    return is_taken();
+                }
+                Err(e) => match e.raw_os_error().map(Errno::from_raw) {
+                    Some(Errno::ENOENT) => {} // somebody tidied up
+                    Some(Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EMLINK) => {
+                        kept.without_links();
+                    }
+                    _ => {
+                        self.undo(None);
+                        return Err(self.failed(&self.owner, e));
+                    }
+                },
+            }
+        }
         let mut file = match fs::create_new(&self.owner) {
             Ok(Some(file)) => file,
-            Ok(None) => {
-                // A planted link or FIFO is refused, not waited for, and D was ours.
-                return self.read_owner().map(|_| None).inspect_err(|_| undo(None));
-            }
+            Ok(None) => return is_taken(),
             Err(e) => {
-                undo(None);
+                self.undo(None);
                 return Err(self.failed(&self.owner, e));
             }
         };
         if let Err(e) = file.write_all(token.as_str().as_bytes()) {
-            undo(Some(&file));
+            self.undo(Some(&file));
             return Err(self.failed(&self.owner, e));
         }
-        Ok(Some(file))
+        Ok(Some(Published::Created(Some(file))))
     }
 
-    /// Clears a stale lock, when it is one.
-    fn recover(&self, have_guard: bool) -> Result<Recovered> {
-        // Observe: the token before the directory, so that a directory that is old
-        // belongs to the token or to nobody.
-        let observed = self.read_owner()?;
-        let Some((id, age)) = self.read_dir()? else {
-            return Ok(Recovered::Yes);
-        };
-        // Judge
-        let is_dead = have_guard && observed.as_ref().is_some_and(Owner::is_guarded);
-        let is_old = age > STALE;
-        if !is_dead && !is_old {
-            return Ok(Recovered::NotYet);
+    /// ACQ-5: removes what a failed try to publish made.
+    fn undo(&self, made: Option<&File>) {
+        // Ours only while the name is still the file we made.
+        if let (Some(made), Ok(Some(there))) = (made, fs::lstat(&self.owner))
+            && made.metadata().is_ok_and(|made| fs::is_same(&made, &there))
+        {
+            let _ = fs::unlink(&self.owner); // already failing
         }
-        // Mark
-        if !fs::mkdir(&self.steal).map_err(|e| self.failed(&self.steal, e))? {
-            self.clear_stale_mark()?;
-            return Ok(Recovered::NotYet);
-        }
-        let cleared = self.clear(observed.as_ref(), &id, is_old);
-        fs::rmdir(&self.steal).map_err(|e| self.failed(&self.steal, e))?;
-        cleared
-    }
-
-    /// Compare, Clear and Settle, holding the steal marker.
-    fn clear(&self, observed: Option<&Owner>, id: &Identity, is_old: bool) -> Result<Recovered> {
-        if self.read_owner()?.as_ref() != observed {
-            return Ok(Recovered::NotYet);
-        }
-        let age = match self.read_dir()? {
-            Some((now, age)) if now == *id => age,
-            _ => return Ok(Recovered::NotYet),
-        };
-        if observed.is_some() {
-            fs::unlink(&self.owner).map_err(|e| self.failed(&self.owner, e))?;
-        }
-        let removed = fs::rmdir(&self.dir).map_err(|e| self.failed(&self.dir, e))?;
-        if is_old && removed == Removed::NotEmpty {
-            fs::remove_tree(&self.dir).map_err(|e| self.failed(&self.dir, e))?;
-        }
-        if is_old || age > NEARLY_STALE {
-            // A legacy peer that saw it old may be between its own look and its rmdir.
-            std::thread::sleep(SETTLE);
-        }
-        Ok(Recovered::Yes)
-    }
-
-    /// REC-4: a marker whose maker died.
-    pub(crate) fn clear_stale_mark(&self) -> Result<()> {
-        let Some(meta) = fs::lstat(&self.steal).map_err(|e| self.failed(&self.steal, e))? else {
-            return Ok(());
-        };
-        if !meta.is_dir() {
-            return Err(Error::unsafe_file(OP, &self.steal));
-        }
-        if age(&meta) > STALE {
-            let removed = fs::rmdir(&self.steal).map_err(|e| self.failed(&self.steal, e))?;
-            if removed == Removed::NotEmpty {
-                fs::remove_tree(&self.steal).map_err(|e| self.failed(&self.steal, e))?;
-            }
-        }
-        Ok(())
+        let _ = fs::rmdir(&self.dir); // likewise; a wrong rmdir costs a retry
     }
 
     /// Release with a token that was printed by an earlier process (RELV-1).
@@ -279,6 +216,11 @@ impl Lock {
         if !self.read_owner()?.is_some_and(is_ours) {
             return Ok(Released::Lost);
         }
+        self.remove()
+    }
+
+    /// What Release does once the lock was found to be held.
+    fn remove(&self) -> Result<Released> {
         fs::unlink(&self.owner).map_err(|e| self.failed(&self.owner, e))?;
         // From here on a wrong rmdir only costs somebody a retry.
         fs::rmdir(&self.dir).map_err(|e| self.failed(&self.dir, e))?;
@@ -304,7 +246,13 @@ impl Lock {
     /// Whether there is an owner file and no lock: whoever takes the lock next finds that
     /// out, and waits until it is 30 s old (ACQ-5).
     pub(crate) fn has_owner_alone(&self) -> Result<bool> {
-        Ok(self.state()?.is_free() && self.read_owner()?.is_some() && self.state()?.is_free())
+        let is_free = || Ok(self.state()?.is_free());
+        Ok(
+            self.read_owner()?.is_some()
+                && is_free()?
+                && self.read_owner()?.is_some()
+                && is_free()?,
+        )
     }
 
     /// Whether a steal marker is older than any that is in use.
@@ -336,7 +284,7 @@ impl Lock {
     }
 
     /// The lock was not had in time: who holds it, and what to do.
-    fn busy(&self) -> Error {
+    pub(crate) fn busy(&self) -> Error {
         let detail = match self.state() {
             Ok(State::Held { owner, age }) => {
                 let who = match owner.as_ref().and_then(Owner::pid) {
@@ -364,31 +312,6 @@ fn age(meta: &std::fs::Metadata) -> std::time::Duration {
     clock::distance_from_now(meta.modified().unwrap_or(std::time::UNIX_EPOCH))
 }
 
-/// Whether the holder of the guard may be at work.
-enum Signs {
-    /// D is held with the guard, or S was just made.
-    OfHolder,
-    /// D is held, as far as one can see without the guard.
-    OfAnother,
-    /// D and S are old, or not there.
-    None(Idle),
-}
-
-/// D and S at one moment, each old or not there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Idle {
-    lock: Option<Identity>,
-    mark: Option<Identity>,
-}
-
-#[derive(PartialEq, Eq)]
-enum Recovered {
-    /// The gate may be open: try it at once.
-    Yes,
-    /// Somebody holds the lock, or is clearing it: wait.
-    NotYet,
-}
-
 /// Whether a lock that was released had been held until then (REL-2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -411,11 +334,19 @@ pub enum Released {
 pub struct LockGuard {
     lock: Lock,
     token: Token,
-    guard: Option<File>,
-    /// The owner file as it was published. Closed before it is read again, so that
-    /// [`release`](LockGuard::release) never lacks a descriptor.
-    reserve: Option<File>,
+    guard: Option<Opened>,
+    published: Published,
     done: bool,
+}
+
+/// How the owner file came to be.
+#[derive(Debug)]
+enum Published {
+    /// Made anew. Closed before it is read again, so that [`release`](LockGuard::release)
+    /// never lacks a descriptor.
+    Created(Option<File>),
+    /// Linked from a file of ours, which says what it reads.
+    Linked(Private),
 }
 
 impl LockGuard {
@@ -453,9 +384,38 @@ impl LockGuard {
     /// # Errors
     /// When the owner file cannot be read, or the lock not be removed.
     pub fn release(mut self) -> Result<Released> {
+        self.end()
+    }
+
+    /// The same; leaves in `kept` what it may be acquired with again.
+    pub(crate) fn release_into(mut self, kept: &mut Kept) -> Result<Released> {
+        let released = self.end()?;
+        let published = std::mem::replace(&mut self.published, Published::Created(None));
+        if let (Released::Held, Published::Linked(private)) = (released, published) {
+            kept.keep_private(private);
+        }
+        if let Some(opened) = self.guard.take() {
+            guard::unlock(&opened.file);
+            kept.keep_guard(opened);
+        }
+        Ok(released)
+    }
+
+    fn end(&mut self) -> Result<Released> {
         self.done = true;
-        self.reserve = None;
-        self.lock.release(&self.token)
+        match &mut self.published {
+            Published::Created(reserve) => {
+                *reserve = None;
+                self.lock.release(&self.token)
+            }
+            Published::Linked(private) => {
+                match private.is_owner(&self.lock.owner, &self.token) {
+                    Ok(true) => self.lock.remove(),
+                    Ok(false) => Ok(Released::Lost),
+                    Err(_) => self.lock.release(&self.token), // the owner file itself says it too
+                }
+            }
+        }
     }
 
     /// Lets go of the lock without removing it: whoever has the token releases it.
@@ -473,11 +433,10 @@ impl LockGuard {
 impl Drop for LockGuard {
     fn drop(&mut self) {
         if !self.done {
-            self.reserve = None;
-            let _ = self.lock.release(&self.token); // nobody to tell; it goes stale by itself
+            let _ = self.end(); // nobody to tell; it goes stale by itself
         }
-        if let Some(file) = &self.guard {
-            guard::unlock(file);
+        if let Some(opened) = &self.guard {
+            guard::unlock(&opened.file);
         }
     }
 }
