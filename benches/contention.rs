@@ -23,6 +23,9 @@ use support::turns::Series;
 
 const WRITERS: [usize; 5] = [1, 2, 4, 8, 16];
 
+/// Each row is measured in so many slices, by turns with the others.
+const SLICES: u32 = 3;
+
 /// What a writer that thinks waits between two appends.
 const THINK: Duration = Duration::from_millis(2);
 
@@ -146,30 +149,45 @@ fn back_to_back(fresh: &Fresh, time: Duration, plot: bool) -> f64 {
             "flock and heal, records/s",
         ],
     );
-    let (mut alone, mut ours, mut floors, mut waits) = (0.0, vec![], vec![], vec![]);
-    for writers in WRITERS {
-        let rate = |all: &[Series]| {
-            let count: usize = all.iter().map(|took| took.0.len()).sum();
-            count as f64 / time.as_secs_f64()
-        };
-        let dir = fresh.directory(&format!("flock-{writers}"));
-        let floor = rate(&race("flock", &dir, writers, time));
-        let dir = fresh.directory(&format!("writers-{writers}"));
-        let all = race("mbox", &dir, writers, time);
-        let rate = rate(&all);
-        if writers == 1 {
-            alone = rate;
+    let slice = time / SLICES;
+    let count = |all: &[Series]| all.iter().map(|took| took.0.len()).sum::<usize>();
+    let mut races = WRITERS.map(|_| Vec::new());
+    let mut floor_rates = WRITERS.map(|_| Series::default());
+    for turn in 0..SLICES {
+        for (index, &writers) in WRITERS.iter().enumerate() {
+            let dir = fresh.directory(&format!("flock-{writers}-{turn}"));
+            let floor = count(&race("flock", &dir, writers, slice));
+            floor_rates[index]
+                .0
+                .push(floor as f64 / slice.as_secs_f64());
+            let dir = fresh.directory(&format!("writers-{writers}-{turn}"));
+            races[index].push(race("mbox", &dir, writers, slice));
         }
-        let least = all.iter().map(|took| took.0.len()).min().unwrap_or(0);
-        let share = least as f64 * writers as f64 / (rate * time.as_secs_f64());
+    }
+    let rates = races.each_ref().map(|races| {
+        let rates = races
+            .iter()
+            .map(|all| count(all) as f64 / slice.as_secs_f64());
+        Series(rates.collect())
+    });
+    let (mut ours, mut floors) = (vec![], vec![]);
+    for (index, (writers, races)) in WRITERS.into_iter().zip(races).enumerate() {
+        let (rate, ratio) = (rates[index].median(), rates[index].to(&rates[0]));
+        let floor = floor_rates[index].median();
+        let shares = races.iter().map(|all| {
+            let least = all.iter().map(|took| took.0.len()).min().unwrap_or(0);
+            (least * writers) as f64 / count(all) as f64
+        });
+        let share = Series(shares.collect()).median();
+        let all: Vec<Series> = races.into_iter().flatten().collect();
         let wait = Series(all.into_iter().flat_map(|took| took.0).collect());
         let service = 1.0 / rate;
         let most = 3.0 * service * writers as f64;
         table.row([
             &writers.to_string(),
             &plain(rate),
-            &times(rate / alone),
-            &Bound::AtLeast(0.8).judge(rate / alone),
+            &times(ratio),
+            &Bound::AtLeast(0.8).judge(ratio),
             &ms(wait.median()),
             &ms(wait.at(0.99)),
             &Bound::AtMost(most * 1e3).judge(wait.at(0.99) * 1e3),
@@ -180,26 +198,24 @@ fn back_to_back(fresh: &Fresh, time: Duration, plot: bool) -> f64 {
         ]);
         ours.push((writers as f64, rate));
         floors.push((writers as f64, floor));
-        waits.push((writers as f64, wait.at(0.99) * 1e6));
     }
     drop(table);
     if plot {
-        let line = |what: &str, whose, dashed, points| Line {
+        let line = |what: &str, whose, points| Line {
             what: what.to_owned(),
             whose,
-            dashed,
+            dashed: false,
             points,
         };
         let lines = [
-            line("flock and heal, appends/s", Whose::Floor, false, floors),
-            line("mbox, appends/s", Whose::Ours, false, ours),
-            line("mbox, p99 wait, µs", Whose::Ours, true, waits),
+            line("flock and heal", Whose::Floor, floors),
+            line("mbox", Whose::Ours, ours),
         ];
         let title = "Writers of one mailbox, back to back";
-        let svg = plot::lines(title, "writers", "appends/s, µs", &lines);
+        let svg = plot::lines(title, "writers", "appends/s", &lines);
         plot::write("contention.svg", &svg);
     }
-    alone
+    rates[0].median()
 }
 
 /// Eight threads that share a `Mailbox`, and eight processes.

@@ -39,7 +39,8 @@ fn main() {
     let mut bars = bench.in_one_process();
     bars.extend(bench.whole_processes());
     if arguments.plot {
-        let title = "One locked append or one put into a queue, µs";
+        let title =
+            "One locked append or put into a queue, µs: in a process that runs, then by a command";
         plot::write("peers.svg", &plot::bars(title, "µs", &bars));
     }
 }

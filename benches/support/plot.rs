@@ -83,6 +83,20 @@ impl Scale {
         }
     }
 
+    /// From the least to the most.
+    fn tight(figures: impl Iterator<Item = f64> + Clone, from: f64, to: f64) -> Scale {
+        let least = figures.clone().fold(f64::INFINITY, f64::min);
+        let most = figures.fold(f64::MIN_POSITIVE, f64::max);
+        let low = least.log10();
+        let high = most.log10().max(low + 0.1);
+        Scale {
+            low,
+            high,
+            from,
+            to,
+        }
+    }
+
     fn place(&self, figure: f64) -> f64 {
         let share = (figure.log10() - self.low) / (self.high - self.low);
         self.from + share * (self.to - self.from)
@@ -95,7 +109,7 @@ impl Scale {
 
 /// A bar for each figure, on a logarithmic scale: shorter is faster.
 pub fn bars(title: &str, unit: &str, bars: &[(String, f64, Whose)]) -> String {
-    let (top, step, left) = (42.0, 24.0, 300.0);
+    let (top, step, left) = (42.0, 24.0, 330.0);
     let height = top + step * bars.len() as f64 + 26.0;
     let mut svg = begin(height, title);
     let figures = bars.iter().map(|bar| bar.1);
@@ -145,8 +159,8 @@ pub fn lines(title: &str, x_axis: &str, y_axis: &str, lines: &[Line]) -> String 
     let (top, bottom, left, right) = (52.0, 300.0, 80.0, 520.0);
     let mut svg = begin(bottom + 46.0, title);
     let points = lines.iter().flat_map(|line| line.points.iter().copied());
-    let across = Scale::new(points.clone().map(|point| point.0), left, right);
-    let up = Scale::new(points.map(|point| point.1), bottom, top);
+    let across = Scale::tight(points.clone().map(|point| point.0), left, right);
+    let up = Scale::new(points.clone().map(|point| point.1), bottom, top);
     for mark in up.marks() {
         let y = up.place(mark);
         let _ = writeln!(
@@ -158,7 +172,10 @@ pub fn lines(title: &str, x_axis: &str, y_axis: &str, lines: &[Line]) -> String 
             short(mark)
         );
     }
-    for mark in across.marks() {
+    let mut marks: Vec<f64> = points.map(|point| point.0).collect();
+    marks.sort_by(f64::total_cmp);
+    marks.dedup();
+    for mark in marks {
         let x = across.place(mark);
         let _ = writeln!(
             svg,
