@@ -77,8 +77,11 @@ impl Json<'_> {
             if self.token()? != b':' {
                 return None;
             }
-            let first = self.token()?;
-            member(key, self.value(first, depth)?);
+            let value = match self.token()? {
+                b'"' => Value::Text(self.string()?),
+                first => self.value(first, depth)?,
+            };
+            member(key, value);
             match self.token()? {
                 b',' => token = self.token()?,
                 b'}' => return Some(()),
@@ -209,15 +212,14 @@ impl Json<'_> {
 fn plain_end(text: &[u8], mut at: usize) -> usize {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGHS: u64 = ONES << 7;
-    // Eight bytes at once. The high bit of a byte of `zeros(x)` is set where `x` is zero, and
-    // perhaps above such a byte, never below the first one; of `controls` likewise.
-    let zeros = |x: u64| x.wrapping_sub(ONES) & !x;
+    // Eight bytes at once. A subtraction sets the high bit of each byte that is less than what
+    // is taken from it, and perhaps that of bytes above such a one, never below the first. With
+    // its second bit turned, the quote stands right above the control characters.
     while let Some(bytes) = text.get(at..).and_then(<[u8]>::first_chunk) {
         let word = u64::from_le_bytes(*bytes);
-        let controls = word.wrapping_sub(ONES * 0x20) & !word;
-        let quotes = zeros(word ^ (ONES * u64::from(b'"')));
-        let backslashes = zeros(word ^ (ONES * u64::from(b'\\')));
-        let found = (controls | quotes | backslashes) & HIGHS;
+        let quotes_and_controls = (word ^ (ONES * 2)).wrapping_sub(ONES * 0x21);
+        let backslashes = (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
+        let found = (quotes_and_controls | backslashes) & !word & HIGHS;
         if found != 0 {
             return at + found.trailing_zeros() as usize / 8;
         }

@@ -101,6 +101,9 @@ impl Lock {
         let open = || fs::open_guard(&self.guard);
         let (mut guard, mut was_kept) = kept.guard(open).map_err(failed)?;
         let mut queue = Queue::At(kept.had_to_wait);
+        if kept.had_to_wait {
+            std::thread::yield_now(); // or none of those who wait can get in line before us
+        }
         kept.had_to_wait = false;
         let mut backoff = Backoff::new(BACKOFF);
         let mut idle: Option<(Idle, Deadline)> = None;

@@ -2,7 +2,9 @@
 //! lock, and those that wait go with the one who is next, in one write.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, Thread};
 
 use super::append::Append;
 use super::kept::KeptFiles;
@@ -14,16 +16,12 @@ use crate::sys::clock::Deadline;
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     queue: Mutex<Queue>,
-    /// Somebody's append has ended.
-    has_ended: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: Vec<Waiting>,
+    waiting: VecDeque<Waiting>,
     is_busy: bool,
-    /// How many threads are to be woken when an append has ended.
-    asleep: usize,
     files: KeptFiles,
 }
 
@@ -33,20 +31,27 @@ struct Waiting {
     lines: Vec<u8>,
     sync: bool,
     outcome: Outcome,
+    thread: Thread,
 }
 
 /// What became of lines, once that is known.
-type Outcome = Arc<OnceLock<Result<()>>>;
+type Outcome = Arc<OnceLock<Fate>>;
+
+#[derive(Debug)]
+enum Fate {
+    /// Somebody wrote them, or failed to.
+    Written(Result<()>),
+    /// Nobody else writes: whoever waits for this does.
+    Leads,
+}
 
 impl Shared {
     pub(super) fn keeping(files: KeptFiles) -> Shared {
-        let queue = Queue {
-            files,
-            ..Queue::default()
-        };
         Shared {
-            queue: Mutex::new(queue),
-            has_ended: Condvar::new(),
+            queue: Mutex::new(Queue {
+                files,
+                ..Queue::default()
+            }),
         }
     }
 
@@ -60,32 +65,24 @@ impl Mailbox {
     /// Appends text of whole lines until it is known to stand (APP-7), together with what
     /// other threads append meanwhile.
     pub(crate) fn append_lines(&self, lines: &[u8], how: &Append) -> Result<()> {
-        let deadline = Deadline::after(self.wait);
         let mut queue = self.shared.queue();
-        let outcome = Outcome::default();
         if queue.is_busy {
-            queue.waiting.push(Waiting {
+            let outcome = Outcome::default();
+            queue.waiting.push_back(Waiting {
                 lines: lines.to_vec(),
                 sync: how.sync,
                 outcome: Arc::clone(&outcome),
+                thread: thread::current(),
             });
-        }
-        while queue.is_busy {
-            let left = deadline.left();
-            queue.asleep += 1;
-            let ended = self.shared.has_ended.wait_timeout(queue, left);
-            queue = ended.unwrap_or_else(PoisonError::into_inner).0;
-            queue.asleep -= 1;
-            if let Some(result) = outcome.get() {
-                return result.as_ref().copied().map_err(Error::again);
+            drop(queue);
+            if let Some(result) = self.wait_for(&outcome) {
+                return result;
             }
-            // Once they go with somebody, what becomes of them is about to be known.
-            if queue.is_busy && deadline.has_passed() && queue.leave(&outcome) {
-                return Err(self.lock.busy());
-            }
+        } else {
+            queue.is_busy = true;
+            drop(queue);
         }
-        queue.leave(&outcome);
-        let mut leader = Leader::of(self, queue);
+        let mut leader = Leader::of(self);
         let result = leader.write(lines.into(), how);
         // Those who came meanwhile need not wait until one of them is awake.
         for _ in 0..ROUNDS {
@@ -102,6 +99,25 @@ impl Mailbox {
         }
         result
     }
+
+    /// What became of lines in the queue; `None` when it is on us to write them.
+    fn wait_for(&self, outcome: &Outcome) -> Option<Result<()>> {
+        let deadline = Deadline::after(self.wait);
+        loop {
+            match outcome.get() {
+                Some(Fate::Written(result)) => {
+                    return Some(result.as_ref().copied().map_err(Error::again));
+                }
+                Some(Fate::Leads) => return None,
+                // Once they go with somebody, what becomes of them is about to be known.
+                None if deadline.has_passed() && self.shared.queue().leave(outcome) => {
+                    return Some(Err(self.lock.busy()));
+                }
+                None if deadline.has_passed() => thread::park(),
+                None => thread::park_timeout(deadline.left()),
+            }
+        }
+    }
 }
 
 impl Queue {
@@ -114,19 +130,22 @@ impl Queue {
 
     /// Moves those that wait to `group`, and their lines to the end of `lines`.
     fn join(&mut self, group: &mut Vec<Waiting>, lines: &mut Cow<'_, [u8]>, sync: &mut bool) {
-        let mut size = 0;
-        let over = self.waiting.iter().position(|it| {
-            size += it.lines.len();
-            size > MOST
-        });
-        // One that is longer goes by itself.
-        let fit = over.unwrap_or(self.waiting.len());
-        let fit = if lines.is_empty() { fit.max(1) } else { fit };
-        for one in self.waiting.drain(..fit.min(self.waiting.len())) {
-            lines.to_mut().extend_from_slice(&one.lines);
-            *sync |= one.sync;
-            group.push(one);
+        // One that is longer than that goes by itself.
+        while let Some(next) = self.waiting.front()
+            && (lines.is_empty() || lines.len() + next.lines.len() <= MOST)
+        {
+            let next = self.waiting.pop_front().expect("it was looked at");
+            lines.to_mut().extend_from_slice(&next.lines);
+            *sync |= next.sync;
+            group.push(next);
         }
+    }
+}
+
+impl Waiting {
+    fn tell(self, fate: Fate) {
+        let _ = self.outcome.set(fate); // nobody else sets it
+        self.thread.unpark();
     }
 }
 
@@ -138,12 +157,11 @@ struct Leader<'a> {
 }
 
 impl<'a> Leader<'a> {
-    fn of(mailbox: &'a Mailbox, mut queue: MutexGuard<'a, Queue>) -> Leader<'a> {
-        queue.is_busy = true;
+    fn of(mailbox: &'a Mailbox) -> Leader<'a> {
         Leader {
             mailbox,
             group: Vec::new(),
-            files: std::mem::take(&mut queue.files),
+            files: std::mem::take(&mut mailbox.shared.queue().files),
         }
     }
 
@@ -162,12 +180,9 @@ impl<'a> Leader<'a> {
             mailbox.shared.queue().join(group, lines, sync);
             Ok(lines.is_empty()) // they have left
         });
-        if !self.group.is_empty() {
-            for one in self.group.drain(..) {
-                let outcome = result.as_ref().map(|_| ()).map_err(Error::again);
-                let _ = one.outcome.set(outcome); // nobody else sets it
-            }
-            self.mailbox.shared.has_ended.notify_all();
+        for one in self.group.drain(..) {
+            let result = result.as_ref().map(|_| ()).map_err(Error::again);
+            one.tell(Fate::Written(result));
         }
         result.map(drop)
     }
@@ -177,16 +192,18 @@ impl Drop for Leader<'_> {
     fn drop(&mut self) {
         let mut queue = self.mailbox.shared.queue();
         // After a panic: they wait for the next one.
-        queue.waiting.splice(0..0, self.group.drain(..));
+        for one in self.group.drain(..).rev() {
+            queue.waiting.push_front(one);
+        }
         queue.files = std::mem::take(&mut self.files);
-        queue.is_busy = false;
-        if queue.asleep > 0 {
-            self.mailbox.shared.has_ended.notify_all();
+        match queue.waiting.pop_front() {
+            Some(next) => next.tell(Fate::Leads),
+            None => queue.is_busy = false,
         }
     }
 }
 
-/// How much goes in one write, the lines of the thread that writes not counted, in bytes.
+/// How much goes in one write, but for what is longer by itself, in bytes.
 const MOST: usize = 1 << 20;
 
 /// How often a thread writes for others alone before it goes back to its own work.
