@@ -21,7 +21,7 @@ fi
 zmodload -F zsh/files b:zf_mkdir b:zf_rm b:zf_rmdir b:zf_mv &&
   zmodload -F zsh/stat b:zstat &&
   zmodload -F zsh/system b:sysopen b:sysread b:syswrite b:sysseek &&
-  zmodload -F zsh/datetime -p:EPOCHREALTIME &&
+  { (( ${+EPOCHREALTIME} )) || zmodload -F zsh/datetime -p:EPOCHREALTIME; } &&
   zmodload -F zsh/zselect b:zselect || return 0 # then mbox.sh does it all
 
 # --- primitives: see those of the same names in mbox.sh
@@ -263,9 +263,12 @@ __mbox_call() {
   fi
   local IFS=$' \t\n'
   local -x LC_ALL=C
-  clock=${+EPOCHREALTIME}
-  # a name in the user's shell only as long as the call
-  (( clock )) || zmodload -F zsh/datetime +p:EPOCHREALTIME
+  # a name in the user's shell only as long as the call; one from the environment stands still
+  case ${(t)EPOCHREALTIME-} in
+    *special*) ;;
+    '') zmodload -F zsh/datetime +p:EPOCHREALTIME && clock=1 ;;
+    *) __mbox_clock=date ;;
+  esac
   if (( code == 2 )); then
     local was=$__mbox_signal
     __mbox_begin
@@ -275,7 +278,7 @@ __mbox_call() {
     __mbox_main "$@"
   fi
   code=$?
-  (( clock )) || zmodload -F zsh/datetime -p:EPOCHREALTIME
+  (( ! clock )) || zmodload -F zsh/datetime -p:EPOCHREALTIME
   return code
 }
 # CLI-6: once zsh has given the user's traps back, the signal again.

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 
 use crate::check::workspace;
 use crate::driver::{Call, Driver, Output, Running, TIMEOUT, pipe};
+use crate::signal::ENDING;
 
 type Scenario = fn(&World) -> Result<(), String>;
 
@@ -483,7 +484,7 @@ fn dead(w: &World) -> Result<(), String> {
 }
 
 fn signals(w: &World) -> Result<(), String> {
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+    for signal in ENDING {
         let (hub, socket) = w.hub()?;
         kill(hub.pid(), signal).map_err(|e| e.to_string())?;
         same("exit", hub.finish()?.exit(), signal.to_string())?;

@@ -53,6 +53,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<bool, String> {
+    signal::refuse_ignored()?;
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
     let report = Report::new(args.verbose);
     let cases = case::load(&home.join("cases"))?;

@@ -29,14 +29,33 @@ impl Told {
     }
 }
 
+/// The signals that ask a process to end.
+pub const ENDING: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+
+/// Fails when one of them is ignored here: all that is started from here would ignore it
+/// too. Told by Linux only.
+pub fn refuse_ignored() -> Result<(), String> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status
+        .lines()
+        .find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    let is_ignored = |signal: &Signal| ignored.unwrap_or(0) >> (*signal as u32 - 1) & 1 == 1;
+    match ENDING.into_iter().find(is_ignored) {
+        Some(signal) => Err(format!(
+            "{signal} is ignored here, and would be by all that is checked; \
+             run this without nohup, with setsid if it is to outlive the terminal"
+        )),
+        None => Ok(()),
+    }
+}
+
 /// The points of every verb, with a signal for each in turn.
 pub fn all() -> Vec<Told> {
-    let turn = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
     let points = POINTS
         .iter()
         .flat_map(|(verb, points)| points.iter().map(move |p| (*verb, *p)));
     let mut list: Vec<Told> = points
-        .zip(turn.into_iter().cycle())
+        .zip(ENDING.into_iter().cycle())
         .map(|((verb, point), signal)| Told {
             verb,
             point,
@@ -44,7 +63,7 @@ pub fn all() -> Vec<Told> {
             death: false,
         })
         .collect();
-    for signal in turn {
+    for signal in ENDING {
         list.push(Told {
             verb: "append",
             point: Point::Publish,

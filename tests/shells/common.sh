@@ -127,10 +127,16 @@ is 'send and reply too' "$($MBOX_SHELL -c '. "$T/hostile"
   mbox_drain --root "$T/w/r" bob alice --format=body
 ' 2>&1 | tr '\n' '|')" "mbox: old entries pruned from the ledger $T/w/r/received/bob.jsonl: 1|hello *|more|a\"b|"
 
+fresh
+mkdir b.lock
+is 'a clock from the environment makes no lock old' "$(EPOCHREALTIME=1.5 sourced 'mbox_append ./b x --wait 0.2; echo $?' 2>/dev/null)" 75
+
 # --- the append in one go of the overlay, where it is not alone
 
 case $MBOX_LIB in
   *.zsh)
+    is 'the clock stays as the user has it' "$($MBOX_SHELL -c 'e() { echo "${+EPOCHREALTIME} ${+EPOCHSECONDS}"; }
+      zmodload zsh/datetime; e; . "$MBOX_LIB"; e; mbox_append ./c x >/dev/null; e; mbox_drain ./c >/dev/null; e' | uniq -c)" '      4 1 1'
     fresh
     mkdir -p r/mailboxes; chmod 700 r
     MBOX_ROOT=r; export MBOX_ROOT
