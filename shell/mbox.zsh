@@ -44,7 +44,7 @@ __mbox_mkdir() {
   [[ $__mbox_err == *[Ff]'ile exists'* ]] && return 1
   return 2
 }
-__mbox_mkdirs() { (umask 077 && __mbox_run mkdir -p -- $1); }
+__mbox_mkdirs() { __mbox_err=$(umask 077; trap '' INT TERM HUP; command mkdir -p -- $1 2>&1); }
 __mbox_rmdir() { zf_rmdir -- $1 2>/dev/null || __mbox_run rmdir -- $1; }
 __mbox_unlink() { zf_rm -f -- "$@" 2>/dev/null || __mbox_run rm -f -- "$@"; }
 __mbox_rename() { zf_mv -f -- $1 $2 2>/dev/null || __mbox_run mv -f -- $1 $2; }
@@ -130,108 +130,30 @@ __mbox_find_binary() {
   return 1
 }
 
-# --- an append in one go
-
-# What mbox_append mostly is, a plain body for a mailbox that nobody else is at:
-# the steps of __mbox_verb_append in one function, because a zsh spends more on
-# calling forty than on all they do. It knows no way but the straight one.
-# 0 done. 1: something is unusual; nothing was written, and what was made of the
-# lock is undone, so that __mbox_main can begin. 2: the lock was had, and the
-# steps go on with the record `text` in __mbox_go_on.
-__mbox_append_at_once() {
-  local B=$1 body=$2 root= now='%D{%s}' fd raw hex token before= lead= found=
-  local -a mode bytes
-  [[ ${#body} -le 700 && $body != *[^\ -~]* && $body != *[\"\\]* && $body != -* && $B != -* &&
-    -z ${MBOX_MAX_BODY-} ]] || return 1
-  if [[ $B != */* ]]; then
-    root=${MBOX_ROOT:-${XDG_STATE_HOME:+$XDG_STATE_HOME/mbox}}             # ROOT-1
-    : ${root:=${HOME:+$HOME/.local/state/mbox}}
-    [[ $B == [A-Za-z0-9_@+]* && $B != *[^A-Za-z0-9._@+-]* && ${#B} -le 128 &&
-      -n $root && $root != -* && $root != ?*/ ]] || return 1
-    B=$root/mailboxes/$B.jsonl                                            # ROOT-2
-  fi
-  local D=$B.lock O=$B.lock.owner
-  {
-    # ROOT-4
-    [[ -z $root ]] || {
-      [[ -O $root && -O $root/mailboxes ]] && zstat -L -A mode +mode -- $root $root/mailboxes &&
-        (( (mode[1] & 61442) == 16384 && (mode[2] & 61442) == 16384 )) # a directory, not o+w
-    } || return 1
-    # FILE-2, FILE-3
-    [[ ! -e $O && ! -h $O && ! -e $D.steal && ! -h $D.steal &&
-      ( -f $B || ! -e $B ) && ! -h $B && ( -f $D.guard || ! -e $D.guard ) && ! -h $D.guard ]] || return 1
-    # Format
-    sysopen -r -o cloexec -u fd /dev/urandom || return 1
-    sysread -i $fd -s 16 raw
-    exec {fd}<&-
-    bytes=("'"${(s::)^raw})
-    builtin printf -v hex %02x "${bytes[@]}"
-    [[ ${#hex} -eq 32 ]] || return 1
-    id=${hex[1,16]} token=$$.${hex[17,32]}                              # TOKEN-1
-    text="{\"schema_version\":1,\"id\":\"$id\",\"body\":\"$body\",\"enqueued_at\":${(%)now},\"body_bytes\":${#body},\"origin\":\"peer\"}"
-    # Acquire; ACQ-3, ACQ-4, ACQ-5
-    zf_mkdir -m 700 -- $D || return 1
-    if ! sysopen -w -m 600 -o creat,excl,nofollow,cloexec -u fd -- $O; then
-      [[ -e $O || -h $O ]] || zf_rmdir -- $D
-      return 1
-    fi
-    syswrite -o $fd -- $token$'\n' || {
-      exec {fd}>&-
-      zf_rm -f -- $O && zf_rmdir -- $D
-      return 1
-    }
-    exec {fd}>&-
-    __mbox_token=$token
-    # Open, Heal, Write; APP-2, APP-3, APP-4
-    [[ -f $B || ! -e $B ]] &&
-      sysopen -rw -a -m 600 -o creat,nofollow,cloexec -u fd -- $B || return 2
-    # empty: there is no such place
-    if sysseek -u $fd -w end -1; then
-      before=$'\n'
-      sysread -i $fd -s 1 found
-      [[ $found == $'\n' ]] || lead=$'\n'
-    fi
-    # APP-8
-    found=
-    syswrite -o $fd -- $lead$text$'\n' &&
-      sysseek -u $fd -w end -$(( ${#before} + ${#text} + 1 )) &&
-      sysread -i $fd -s $(( ${#text} + 3 )) found
-    exec {fd}>&-
-    [[ $found == $before$text$'\n' && -f $O ]] || return 2
-    # Release; REL-1, APP-7
-    sysopen -r -o nofollow,cloexec -u fd -- $O || return 2
-    found=
-    sysread -i $fd -s 100 found
-    exec {fd}<&-
-    [[ $found == $token$'\n' ]] || return 2
-    if zf_rm -f -- $O; then
-      # not empty: somebody else's business
-      zf_rmdir -- $D
-      builtin print -r -- $id && return 0
-    fi
-  } 2>/dev/null
-  # these say what cannot be done
-  __mbox_O=$O __mbox_D=$D
-  __mbox_release
-  __mbox_answer $id
-}
-# The record $2, whose id is $1, from wherever the lock was had.
-__mbox_go_on() {
-  __mbox_message=$1 __mbox_text=$2
-  # ours or lost, whichever: the append is done again (APP-7)
-  __mbox_release
-  __mbox_deadline && __mbox_append && __mbox_answer "$__mbox_message"
-}
-
 # --- a call, in the user's shell
+
+# The signals that were ignored when the shell began, as the kernel has them: a trap that is
+# restored at the end of a function would set such a one to its default.
+__mbox_look_ignored() {
+  local fd text
+  typeset -gi __mbox_ignored=0
+  sysopen -r -o cloexec -u fd /proc/$$/status 2>/dev/null || return 0
+  sysread -i $fd -s 8192 text
+  exec {fd}<&-
+  text=${text#*SigIgn:[[:space:]]}
+  [[ ${text[1,16]} == *[^0-9a-f]* ]] || __mbox_ignored=16#${text[9,16]}
+}
+__mbox_look_ignored
 
 # What writes more than that goes to a subshell after all.
 __mbox_apart() {
   (
     umask 077
-    trap '__mbox_signal=INT' INT
-    trap '__mbox_signal=TERM' TERM
-    trap '__mbox_signal=HUP' HUP
+    (( __mbox_ignored & 0x2 )) || trap '__mbox_signal=INT' INT
+    (( __mbox_ignored & 0x4000 )) || trap '__mbox_signal=TERM' TERM
+    (( __mbox_ignored & 0x1 )) || trap '__mbox_signal=HUP' HUP
+    trap '' PIPE XFSZ
+    [[ -z $__mbox_closed ]] || exec 1</dev/null
     "$@"
     __mbox_status=$?
     [[ -z $__mbox_signal ]] || __mbox_die
@@ -239,7 +161,7 @@ __mbox_apart() {
   )
 }
 
-# Signals are noted by the traps of __mbox_call: they must be set in the very
+# Signals are noted by the traps of __mbox_guest: they must be set in the very
 # function at whose end zsh restores those of the user.
 __mbox_arm() { :; }
 
@@ -248,36 +170,30 @@ __mbox_call() {
     MBOX_PURE=1 command $__mbox_binary "$@"
     return
   fi
+  __mbox_signal=
+  __mbox_guest __mbox_main "$@"
+}
+# Runs a function of mbox.sh as a guest in the user's shell.
+__mbox_guest() {
   setopt local_options local_traps no_multibyte
-  __mbox_signal= __mbox_script= __mbox_closed= __mbox_clock=live
-  trap '__mbox_signal=INT' INT
-  trap '__mbox_signal=TERM' TERM
-  trap '__mbox_signal=HUP' HUP
-  trap '' PIPE
-  trap '' XFSZ
-  local id= text=
-  local -i clock code=1
-  if [[ $# -eq 3 && $1 == append ]]; then
-    __mbox_append_at_once "$2" "$3" && return
-    code=$?
-  fi
+  (( __mbox_ignored & 0x2 )) || trap '__mbox_signal=INT' INT
+  (( __mbox_ignored & 0x4000 )) || trap '__mbox_signal=TERM' TERM
+  (( __mbox_ignored & 0x1 )) || trap '__mbox_signal=HUP' HUP
+  (( __mbox_ignored & 0x1000 )) || trap '' PIPE
+  (( __mbox_ignored & 0x1000000 )) || trap '' XFSZ
+  __mbox_script= __mbox_closed= __mbox_clock=live
+  { { :; } 3>&1; } 2>/dev/null || __mbox_closed=1
   local IFS=$' \t\n'
   local -x LC_ALL=C
+  local -i clock
   # a name in the user's shell only as long as the call; one from the environment stands still
   case ${(t)EPOCHREALTIME-} in
     *special*) ;;
     '') zmodload -F zsh/datetime +p:EPOCHREALTIME && clock=1 ;;
     *) __mbox_clock=date ;;
   esac
-  if (( code == 2 )); then
-    local was=$__mbox_signal
-    __mbox_begin
-    __mbox_signal=$was
-    __mbox_locate $2 && __mbox_go_on $id $text
-  else
-    __mbox_main "$@"
-  fi
-  code=$?
+  "$@"
+  local code=$?
   (( ! clock )) || zmodload -F zsh/datetime -p:EPOCHREALTIME
   return code
 }
@@ -293,12 +209,6 @@ __mbox_again() {
   return code
 }
 
-mbox_append() {
-  __mbox_call append "$@"
-  local code=$?
-  [[ -z $__mbox_signal ]] || __mbox_again
-  return code
-}
 mbox_drain() { __mbox_call drain "$@"; __mbox_again; }
 mbox_peek() { __mbox_call peek "$@"; __mbox_again; }
 mbox_take() { __mbox_call take "$@"; __mbox_again; }
@@ -315,4 +225,117 @@ mbox_acquire() {
   __mbox_taken= __mbox_token=
   __mbox_call acquire "$@" && MBOX_TOKEN=$__mbox_token
   __mbox_again
+}
+
+# --- an append in one go
+
+# What is left of an append that had the lock: of the record $3, whose id is $2, for the
+# mailbox $1; with a $4 when it was found written.
+__mbox_go_on() {
+  __mbox_begin
+  __mbox_message=$2 __mbox_text=$3
+  __mbox_locate "$1" || return
+  # ours or lost, whichever: what was not found is appended again (APP-7)
+  __mbox_release
+  [[ -n $4 ]] || { __mbox_deadline && __mbox_append; } || return
+  __mbox_answer "$__mbox_message"
+}
+
+# What it mostly is, a plain body for a mailbox that nobody else is at, without a call of
+# another function: zsh spends more on calling forty than on all they do. The steps are those
+# of __mbox_verb_append, and it knows no way but the straight one. Whatever is unusual breaks
+# out of it: with nothing written, and what was made of the lock undone, or with the lock had.
+mbox_append() {
+  if [[ ${MBOX_PURE-} != 1 ]] && __mbox_find_binary; then
+    __mbox_call append "$@"
+    return
+  fi
+  local B=$1 body=$2 root= now='%D{%s}' fd raw hex id text token= written= before= lead= found= D O
+  __mbox_signal=
+  setopt local_options local_traps no_multibyte
+  (( __mbox_ignored & 0x2 )) || trap '__mbox_signal=INT' INT
+  (( __mbox_ignored & 0x4000 )) || trap '__mbox_signal=TERM' TERM
+  (( __mbox_ignored & 0x1 )) || trap '__mbox_signal=HUP' HUP
+  (( __mbox_ignored & 0x1000 )) || trap '' PIPE
+  (( __mbox_ignored & 0x1000000 )) || trap '' XFSZ
+  repeat 1; do
+    [[ $# -eq 2 && ${#body} -le 700 && $body != *[^\ -~]* && $body != *[\"\\]* && $body != -* &&
+      $B != -* && -z ${MBOX_MAX_BODY-} ]] || break
+    if [[ $B != */* ]]; then
+      root=${MBOX_ROOT:-${XDG_STATE_HOME:+$XDG_STATE_HOME/mbox}}           # ROOT-1
+      : ${root:=${HOME:+$HOME/.local/state/mbox}}
+      [[ $B == [A-Za-z0-9_@+]* && $B != *[^A-Za-z0-9._@+-]* && ${#B} -le 128 &&
+        -n $root && $root != -* && $root != ?*/ ]] || break
+      B=$root/mailboxes/$B.jsonl                                          # ROOT-2
+      # ROOT-4
+      local -a mode
+      [[ -O $root && -O $root/mailboxes ]] && zstat -L -A mode +mode -- $root $root/mailboxes &&
+        (( (mode[1] & 61442) == 16384 && (mode[2] & 61442) == 16384 )) || break # a directory, not o+w
+    fi
+    D=$B.lock O=$B.lock.owner
+    # FILE-2, FILE-3
+    [[ ! -e $O && ! -h $O && ! -e $D.steal && ! -h $D.steal &&
+      ( -f $B || ! -e $B ) && ! -h $B && ( -f $D.guard || ! -e $D.guard ) && ! -h $D.guard ]] || break
+    # Format
+    sysopen -r -o cloexec -u fd /dev/urandom || break
+    sysread -i $fd -s 16 raw
+    exec {fd}<&-
+    builtin printf -v hex %02x "'"${(s::)^raw}
+    [[ ${#hex} -eq 32 ]] || break
+    id=${hex[1,16]}
+    text="{\"schema_version\":1,\"id\":\"$id\",\"body\":\"$body\",\"enqueued_at\":${(%)now},\"body_bytes\":${#body},\"origin\":\"peer\"}"
+    # Acquire; ACQ-3, ACQ-4, ACQ-5
+    zf_mkdir -m 700 -- $D || break
+    if ! sysopen -w -m 600 -o creat,excl,nofollow,cloexec -u fd -- $O; then
+      [[ -e $O || -h $O ]] || zf_rmdir -- $D
+      break
+    fi
+    if ! syswrite -o $fd -- $$.${hex[17,32]}$'\n'; then
+      exec {fd}>&-
+      zf_rm -f -- $O && zf_rmdir -- $D
+      break
+    fi
+    exec {fd}>&-
+    token=$$.${hex[17,32]}                                                # TOKEN-1
+    # Open, Heal, Write; APP-2, APP-3, APP-4
+    [[ -f $B || ! -e $B ]] &&
+      sysopen -rw -a -m 600 -o creat,nofollow,cloexec -u fd -- $B || break
+    # empty: there is no such place
+    if sysseek -u $fd -w end -1; then
+      before=$'\n'
+      sysread -i $fd -s 1 found
+      [[ $found == $'\n' ]] || lead=$'\n'
+    fi
+    # APP-8
+    found=
+    syswrite -o $fd -- $lead$text$'\n' &&
+      sysseek -u $fd -w end -$(( ${#before} + ${#text} + 1 )) &&
+      sysread -i $fd -s $(( ${#text} + 3 )) found
+    exec {fd}>&-
+    [[ $found == $before$text$'\n' && -f $O ]] || break
+    # Release; REL-1, APP-7
+    sysopen -r -o nofollow,cloexec -u fd -- $O || break
+    found=
+    sysread -i $fd -s 100 found
+    exec {fd}<&-
+    [[ $found == $token$'\n' ]] || break
+    written=1
+    zf_rm -f -- $O || break
+    # not empty: somebody else's business
+    zf_rmdir -- $D
+    builtin print -r -- $id || break
+    [[ -z $__mbox_signal ]] || trap __mbox_again EXIT
+    return 0
+  done 2>/dev/null
+  # said where it can be seen
+  local was=$__mbox_signal
+  if [[ -z $token ]]; then
+    __mbox_guest __mbox_main append "$@"
+  else
+    __mbox_token=$token
+    __mbox_guest __mbox_go_on "$1" $id "$text" "$written"
+  fi
+  local code=$?
+  [[ -z ${__mbox_signal:=$was} ]] || trap __mbox_again EXIT
+  return code
 }

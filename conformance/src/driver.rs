@@ -339,6 +339,13 @@ impl Running {
             nap = (nap * 5 / 4).min(Duration::from_millis(10));
         };
         let took = self.since.elapsed();
+        // What one that was killed had started may still be writing.
+        while status.signal().is_some()
+            && killpg(self.pid(), None).is_ok()
+            && self.since.elapsed() < self.limit
+        {
+            std::thread::sleep(nap);
+        }
         let stdout = self.out.take().map_or(Ok(Vec::new()), slurp)?;
         let stderr = slurp(self.err.try_clone().map_err(|e| e.to_string())?)?;
         Ok(Output {

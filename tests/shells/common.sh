@@ -131,6 +131,15 @@ fresh
 mkdir b.lock
 is 'a clock from the environment makes no lock old' "$(EPOCHREALTIME=1.5 sourced 'mbox_append ./b x --wait 0.2; echo $?' 2>/dev/null)" 75
 
+fresh
+[ -r /proc/self/status ] || no_proc='needs /proc to know of it'
+case $MBOX_LIB:${no_proc-} in
+  *.zsh:needs*) skip 'a signal that was ignored from the start stays so' "$no_proc" ;;
+  *) is 'a signal that was ignored from the start stays so' "$(trap '' HUP TERM
+      sourced 'mbox_append ./b x >/dev/null; mbox_append ./b "$(echo y)" >/dev/null; mbox_drain ./b >/dev/null
+      kill -HUP $$; kill -TERM $$; echo alive' 2>&1)" alive ;;
+esac
+
 # --- the append in one go of the overlay, where it is not alone
 
 case $MBOX_LIB in
