@@ -53,7 +53,7 @@ impl Fault {
             Kind::Open => errnos.extend([Errno::EINTR, Errno::EMFILE]),
             Kind::Read if call.name != "getdents64" => errnos.push(Errno::EINTR),
             // To zsh it is a Ctrl-C, and ends it there and then.
-            Kind::Write if driver == Driver::Shell("zsh") => errnos.push(Errno::ENOSPC),
+            Kind::Write if driver.is_zsh() => errnos.push(Errno::ENOSPC),
             Kind::Write => errnos.extend([Errno::EINTR, Errno::ENOSPC]),
             Kind::Sync | Kind::Flock => errnos.push(Errno::EINTR),
             Kind::Change if !matches!(call.name, "unlink" | "unlinkat" | "rmdir") => {

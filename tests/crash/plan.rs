@@ -75,8 +75,8 @@ pub fn cases(row: Option<&str>) -> Vec<Case> {
         cases.retain(|case| !is_long(case.driver) || matches!(case.row.name, "append" | "take"));
     }
     cases.retain(|case| match case.driver {
-        Driver::Shell(shell) if !has_program(shell) => {
-            skip(&format!("{shell} is not installed"));
+        Driver::Shell(_) if !has_program(&case.driver.words()[0]) => {
+            skip(&format!("{} is not installed", case.driver.words()[0]));
             false
         }
         _ => true,

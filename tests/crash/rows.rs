@@ -1,5 +1,6 @@
 //! What is put to the test: a row for each verb, and who drives it.
 
+use crate::common::MBOX;
 use crate::library::VERB;
 
 /// A call of a verb, and what it is to do to the mailbox of [`scene`](crate::scene).
@@ -100,6 +101,9 @@ pub const ROWS: &[Row] = &[
     binary("lock", &["lock", "a", "--", "true"], Does::Lock),
 ];
 
+/// What mbox.zsh has a way of its own for.
+pub const IN_ONE_GO: Row = both("append", &["append", "a", "b1"], Does::Append(&["b1"]));
+
 /// A program that speaks the protocol.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Driver {
@@ -113,7 +117,28 @@ pub const SHELLS: [Driver; 3] = [
     Driver::Shell("zsh"),
 ];
 
+/// The functions of mbox.zsh.
+pub const OVERLAY: Driver = Driver::Shell("zsh-overlay");
+
 impl Driver {
+    /// The words before a verb.
+    pub fn words(self) -> Vec<String> {
+        let file = |path: &str| format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
+        match self {
+            Driver::Binary => vec![MBOX.into()],
+            OVERLAY => vec![
+                "zsh".into(),
+                "-f".into(),
+                file("conformance/drivers/overlay.zsh"),
+            ],
+            Driver::Shell(shell) => vec![shell.into(), file("shell/mbox.sh")],
+        }
+    }
+
+    pub fn is_zsh(self) -> bool {
+        matches!(self, OVERLAY | Driver::Shell("zsh"))
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Driver::Binary => "binary",
@@ -148,7 +173,8 @@ impl Case {
             let rows = ROWS.iter().filter(|row| row.is_for_shells);
             rows.map(move |row| (shell, row))
         });
-        let all = binary.chain(shells);
+        let overlay = std::iter::once((OVERLAY, &IN_ONE_GO));
+        let all = binary.chain(shells).chain(overlay);
         all.map(|(driver, row)| Case { driver, row }).collect()
     }
 }

@@ -3,16 +3,16 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use nix::sys::wait::WaitStatus;
 use walkdir::WalkDir;
 
 use crate::calls::Call;
-use crate::common::{Files, Fixture, MBOX, set_age, unix_millis};
+use crate::common::{Files, Fixture, set_age, unix_millis};
 use crate::library;
-use crate::rows::{BEFORE, Case, Does, Driver, GUARDED, LETTER, TOKEN};
+use crate::rows::{BEFORE, Case, Does, Driver, GUARDED, LETTER, OVERLAY, TOKEN};
 use crate::tracer::{Ended, Entry, Traced};
 
 pub const DAMAGED: &str = "not a record";
@@ -97,15 +97,18 @@ impl Scene {
             .stdout(File::create(self.out("out")).unwrap())
             .stderr(File::create(self.out("err")).unwrap())
             .env("MBOX_PURE", "1");
-        let script = script();
-        let this = std::env::current_exe().expect("this program");
-        let mut words = match case.driver {
-            Driver::Binary if case.row.args[0] == library::VERB => vec![this.to_str().unwrap()],
-            Driver::Binary => vec![MBOX],
-            Driver::Shell(name) => vec![name, script.to_str().unwrap()],
+        let program = match case.row.args[0] {
+            library::VERB => {
+                let this = std::env::current_exe().expect("this program");
+                vec![this.to_str().expect("a path in UTF-8").to_owned()]
+            }
+            _ => case.driver.words(),
         };
+        let mut words: Vec<&str> = program.iter().map(String::as_str).collect();
         words.push(case.row.args[0]);
-        if !matches!(case.row.args[0], "release" | "register" | "hook") {
+        // With an option it would not be in one go.
+        let takes_no_wait = matches!(case.row.args[0], "release" | "register" | "hook");
+        if !takes_no_wait && case.driver != OVERLAY {
             words.extend(["--wait", WAIT]);
         }
         words.extend(&case.row.args[1..]);
@@ -198,9 +201,10 @@ impl Scene {
     pub fn run(&self, driver: Driver, args: &[&str]) -> Output {
         let mut command: Command = match driver {
             Driver::Binary => self.fx.process(&[]),
-            Driver::Shell(shell) => {
-                let mut command = self.fx.program(shell);
-                command.env("MBOX_PURE", "1").arg(script());
+            Driver::Shell(_) => {
+                let words = driver.words();
+                let mut command = self.fx.program(&words[0]);
+                command.env("MBOX_PURE", "1").args(&words[1..]);
                 command
             }
         };
@@ -217,10 +221,6 @@ impl Scene {
         }
         Ok(String::from_utf8_lossy(&out.stdout).into_owned())
     }
-}
-
-fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("shell/mbox.sh")
 }
 
 /// A program before one of its calls.

@@ -11,7 +11,7 @@ use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
 use crate::calls::{Call, Kind};
-use crate::common::{Files, Fixture, MBOX, set_age};
+use crate::common::{Files, Fixture, set_age};
 use crate::disk::{Disk, Inode, Name, Op, TOP};
 use crate::rows::Driver;
 use crate::tracer::{Entry, Traced};
@@ -242,11 +242,8 @@ impl Recorder<'_> {
             .stdin(File::open(self.dir.join("in")).unwrap())
             .stdout(stdout.unwrap())
             .stderr(File::create(self.dir.join("err")).unwrap());
-        let mbox_sh = Path::new(env!("CARGO_MANIFEST_DIR")).join("shell/mbox.sh");
-        let mut words = match driver {
-            Driver::Binary => vec![MBOX],
-            Driver::Shell(name) => vec![name, mbox_sh.to_str().expect("a path in UTF-8")],
-        };
+        let program = driver.words();
+        let mut words: Vec<&str> = program.iter().map(String::as_str).collect();
         words.extend(args.iter().map(String::as_str));
         let mut traced = Traced::start(shell, &words).map_err(|e| e.to_string())?;
         drop(traced.take_results());
