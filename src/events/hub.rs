@@ -189,12 +189,11 @@ impl Hub {
     fn publish(&mut self, events: Vec<Event>) {
         let mut events = events.into_iter().peekable();
         while events.peek().is_some() {
-            for event in events.by_ref().take(AT_ONCE) {
-                for subscriber in &mut self.subscribers {
-                    subscriber.miss(&event.mailbox);
-                }
-                self.backlog.push(event);
+            let some: Vec<Event> = events.by_ref().take(AT_ONCE).collect();
+            for subscriber in &mut self.subscribers {
+                subscriber.miss(&some);
             }
+            some.into_iter().for_each(|event| self.backlog.push(event));
             let backlog = &self.backlog;
             self.subscribers
                 .retain_mut(|subscriber| subscriber.send(backlog) == Served::Yes);

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 use crate::events::backlog::Backlog;
-use crate::format::event::{self, Request};
+use crate::format::event::{self, Event, Request};
 use crate::format::{EVENT_QUEUE, MAX_REQUEST};
 use crate::sys::socket::{self, Moved, Readiness};
 
@@ -95,10 +95,11 @@ impl Subscriber {
         self.send(backlog)
     }
 
-    /// Counts an event that cannot be kept for this subscriber any more.
-    pub(super) fn miss(&mut self, mailbox: &str) {
+    /// Counts events that cannot be kept for this subscriber any more.
+    pub(super) fn miss(&mut self, events: &[Event]) {
         if let Some(missed) = &mut self.missed {
-            *missed += u64::from(self.request.wants(mailbox));
+            let wanted = |event: &&Event| self.request.wants(&event.mailbox);
+            *missed += events.iter().filter(wanted).count() as u64;
         }
     }
 
