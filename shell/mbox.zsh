@@ -46,7 +46,14 @@ __mbox_mkdir() {
 }
 __mbox_mkdirs() { __mbox_err=$(umask 077; trap '' INT TERM HUP; command mkdir -p -- $1 2>&1); }
 __mbox_rmdir() { zf_rmdir -- $1 2>/dev/null || __mbox_run rmdir -- $1; }
-__mbox_unlink() { zf_rm -f -- "$@" 2>/dev/null || __mbox_run rm -f -- "$@"; }
+__mbox_unlink() {
+  local f
+  # it says nothing of a failure
+  zf_rm -f -- "$@" 2>/dev/null
+  for f; do
+    [[ ! -e $f && ! -h $f ]] || __mbox_run rm -f -- $f || return
+  done
+}
 __mbox_rename() { zf_mv -f -- $1 $2 2>/dev/null || __mbox_run mv -f -- $1 $2; }
 __mbox_sleep() {
   local -i hundredths
@@ -132,16 +139,17 @@ __mbox_find_binary() {
 
 # --- a call, in the user's shell
 
-# The signals that were ignored when the shell began, as the kernel has them: a trap that is
-# restored at the end of a function would set such a one to its default.
+# The signals that are ignored, as the kernel has them: a trap that is restored at the end
+# of a function would set one that was so from the start to its default. With none of them
+# there is nothing to look for again: what the user ignores later, zsh knows.
 __mbox_look_ignored() {
   local fd text
   typeset -gi __mbox_ignored=0
-  sysopen -r -o cloexec -u fd /proc/$$/status 2>/dev/null || return 0
+  sysopen -r -o cloexec -u fd /proc/self/status 2>/dev/null || return 0
   sysread -i $fd -s 8192 text
   exec {fd}<&-
-  text=${text#*SigIgn:[[:space:]]}
-  [[ ${text[1,16]} == *[^0-9a-f]* ]] || __mbox_ignored=16#${text[9,16]}
+  text=${${(M)${(f)text}:#SigIgn:*}##*[[:space:]]}
+  [[ ${#text} -ne 16 || $text == *[^0-9a-f]* ]] || (( __mbox_ignored = 16#${text[9,16]} & 0x1005003, 1 ))
 }
 __mbox_look_ignored
 
@@ -149,6 +157,7 @@ __mbox_look_ignored
 __mbox_apart() {
   (
     umask 077
+    (( ! __mbox_ignored )) || __mbox_look_ignored
     (( __mbox_ignored & 0x2 )) || trap '__mbox_signal=INT' INT
     (( __mbox_ignored & 0x4000 )) || trap '__mbox_signal=TERM' TERM
     (( __mbox_ignored & 0x1 )) || trap '__mbox_signal=HUP' HUP
@@ -176,6 +185,7 @@ __mbox_call() {
 # Runs a function of mbox.sh as a guest in the user's shell.
 __mbox_guest() {
   setopt local_options local_traps no_multibyte
+  (( ! __mbox_ignored )) || __mbox_look_ignored
   (( __mbox_ignored & 0x2 )) || trap '__mbox_signal=INT' INT
   (( __mbox_ignored & 0x4000 )) || trap '__mbox_signal=TERM' TERM
   (( __mbox_ignored & 0x1 )) || trap '__mbox_signal=HUP' HUP
@@ -253,6 +263,8 @@ mbox_append() {
   local B=$1 body=$2 root= now='%D{%s}' fd raw hex id text token= written= before= lead= found= D O
   __mbox_signal=
   setopt local_options local_traps no_multibyte
+  trap '[[ -z $__mbox_signal ]] || __mbox_again' EXIT
+  (( ! __mbox_ignored )) || __mbox_look_ignored
   (( __mbox_ignored & 0x2 )) || trap '__mbox_signal=INT' INT
   (( __mbox_ignored & 0x4000 )) || trap '__mbox_signal=TERM' TERM
   (( __mbox_ignored & 0x1 )) || trap '__mbox_signal=HUP' HUP
@@ -320,11 +332,12 @@ mbox_append() {
     exec {fd}<&-
     [[ $found == $token$'\n' ]] || break
     written=1
-    zf_rm -f -- $O || break
+    # with -f it would say nothing of a failure
+    zf_rm -- $O || break
     # not empty: somebody else's business
     zf_rmdir -- $D
-    builtin print -r -- $id || break
-    [[ -z $__mbox_signal ]] || trap __mbox_again EXIT
+    # the redirection fails where print does not
+    builtin print -r -- $id >&1 || break
     return 0
   done 2>/dev/null
   # said where it can be seen
@@ -336,6 +349,6 @@ mbox_append() {
     __mbox_guest __mbox_go_on "$1" $id "$text" "$written"
   fi
   local code=$?
-  [[ -z ${__mbox_signal:=$was} ]] || trap __mbox_again EXIT
+  : ${__mbox_signal:=$was}
   return code
 }

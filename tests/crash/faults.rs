@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use crate::calls::{Call, Kind};
 use crate::judge::{lines_of, listen, nothing_left, settle};
 use crate::library::VERB;
-use crate::rows::{BEFORE, Case, Does, Driver, NEXT};
+use crate::rows::{BEFORE, Case, Does, Driver, NEXT, OVERLAY};
 use crate::scene::{End, Parked, Record, Scene};
 
 /// What happens before a call.
@@ -50,9 +50,10 @@ impl Fault {
         }
         let mut errnos = vec![Errno::EIO];
         match call.kind {
+            // To a builtin of zsh EINTR is a Ctrl-C, and ends it there and then.
+            Kind::Open if driver == OVERLAY => errnos.push(Errno::EMFILE),
             Kind::Open => errnos.extend([Errno::EINTR, Errno::EMFILE]),
             Kind::Read if call.name != "getdents64" => errnos.push(Errno::EINTR),
-            // To zsh it is a Ctrl-C, and ends it there and then.
             Kind::Write if driver.is_zsh() => errnos.push(Errno::ENOSPC),
             Kind::Write => errnos.extend([Errno::EINTR, Errno::ENOSPC]),
             Kind::Sync | Kind::Flock => errnos.push(Errno::EINTR),

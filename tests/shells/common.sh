@@ -206,6 +206,15 @@ case $MBOX_LIB in
     like 'a root that others write to' "$(once :)" 'mbox: refused: *
 77'
     chmod o-w r
+    is 'the last moment of all is heard too' "$($MBOX_SHELL -c '. "$MBOX_LIB"; integer once; trap "print -u2 T" INT
+      trap "[[ \$ZSH_DEBUG_CMD == \"return 0\" ]] && (( ! once++ )) && kill -INT \$\$" DEBUG
+      mbox_append me x >/dev/null; trap - DEBUG; echo "$once$__mbox_signal"' 2>&1)" 'T
+1'
+    is 'a signal that was ignored, and is not any more' "$(trap '' TERM; $MBOX_SHELL -c 'trap "" TERM; . "$MBOX_LIB"; trap "exit 3" TERM
+      syswrite() { builtin syswrite "$@" && [[ $* == *schema* ]] && kill -TERM $$; return 0; }
+      mbox_append me x >/dev/null' 2>&1; echo $?; cd r/mailboxes && files)" '3
+./me.jsonl '
+    is 'a stdout that is closed' "$($MBOX_SHELL -c '. "$MBOX_LIB"; mbox_append me x >&-; echo $?' 2>&1)" 74
     is 'a signal, after it' "$($MBOX_SHELL -c '. "$MBOX_LIB"; trap "echo trapped >&2" TERM
       sysseek() { builtin sysseek "$@"; [[ $# -lt 5 ]] || kill -TERM $$; }
       mbox_append me x >/dev/null; echo $?' 2>&1; cd r/mailboxes && files)" 'trapped
