@@ -25,14 +25,7 @@ fn the_bundled_drivers_conform() {
     } else {
         run(&["--only", "cases,coverage,events", "--with", "binary"]);
         run(&["--only", "pairs", "--with", "binary", "--stalls", "2"]);
-        run(&[
-            "--only",
-            "swarm",
-            "--swarm-messages",
-            "60",
-            "--trials",
-            "1",
-        ]);
+        run(&["--only", "swarm", "--swarm-messages", "60", "--trials", "1"]);
     }
 }
 
