@@ -170,8 +170,8 @@ __mbox_apart() {
   )
 }
 
-# Signals are noted by the traps of __mbox_guest: they must be set in the very
-# function at whose end zsh restores those of the user.
+# Signals are noted by the traps of __mbox_guest and mbox_append: they must be set in the
+# very function at whose end zsh restores those of the user, so they stand in both.
 __mbox_arm() { :; }
 
 __mbox_call() {
@@ -257,7 +257,7 @@ __mbox_go_on() {
 # out of it: with nothing written, and what was made of the lock undone, or with the lock had.
 mbox_append() {
   if [[ ${MBOX_PURE-} != 1 ]] && __mbox_find_binary; then
-    __mbox_call append "$@"
+    MBOX_PURE=1 command $__mbox_binary append "$@"
     return
   fi
   local B=$1 body=$2 root= now='%D{%s}' fd raw hex id text token= written= before= lead= found= D O
@@ -304,7 +304,8 @@ mbox_append() {
     fi
     if ! syswrite -o $fd -- $$.${hex[17,32]}$'\n'; then
       exec {fd}>&-
-      zf_rm -f -- $O && zf_rmdir -- $D
+      zf_rm -f -- $O
+      [[ -e $O || -h $O ]] || zf_rmdir -- $D
       break
     fi
     exec {fd}>&-
@@ -332,8 +333,9 @@ mbox_append() {
     exec {fd}<&-
     [[ $found == $token$'\n' ]] || break
     written=1
-    # with -f it would say nothing of a failure
-    zf_rm -- $O || break
+    # it says nothing of a failure; without -f it may ask, and read the user's stdin
+    zf_rm -f -- $O
+    [[ ! -e $O && ! -h $O ]] || break
     # not empty: somebody else's business
     zf_rmdir -- $D
     # the redirection fails where print does not

@@ -43,7 +43,7 @@ pub fn refuse_ignored() -> Result<(), String> {
     match ENDING.into_iter().find(is_ignored) {
         Some(signal) => Err(format!(
             "{signal} is ignored here, and would be by all that is checked; \
-             run this without nohup, with setsid if it is to outlive the terminal"
+             run this in the foreground, without nohup"
         )),
         None => Ok(()),
     }

@@ -1,9 +1,10 @@
 //! The bundled drivers conform: the kit run on all of them, as a user would.
 //!
 //! By default every case on the binary, the pairs of every driver with the binary, and a
-//! small swarm; tests/shells has the shells do what they promise. With `MBOX_TEST_FULL=1`, as in CI, every case on every driver,
-//! every ordered pair and a larger swarm, and a driver that is missing is a failure. The largest settings are
-//! options of the runner; see its README.
+//! small swarm of all; what a shell does by itself is tested in tests/shells. With
+//! `MBOX_TEST_FULL=1`, as in CI, every case on every driver, every ordered pair and a larger
+//! swarm, and a driver that is missing is a failure. The largest settings are options of the
+//! runner; see its README.
 
 use std::path::Path;
 use std::process::Command;

@@ -214,6 +214,7 @@ case $MBOX_LIB in
       syswrite() { builtin syswrite "$@" && [[ $* == *schema* ]] && kill -TERM $$; return 0; }
       mbox_append me x >/dev/null' 2>&1; echo $?; cd r/mailboxes && files)" '3
 ./me.jsonl '
+    is 'rm is never let ask' "$(once 'zf_rm() { [[ $1 == -f ]] || echo asks >&3; builtin zf_rm "$@"; }' 3>&1 | grep -c asks)" 0
     is 'a stdout that is closed' "$($MBOX_SHELL -c '. "$MBOX_LIB"; mbox_append me x >&-; echo $?' 2>&1)" 74
     is 'a signal, after it' "$($MBOX_SHELL -c '. "$MBOX_LIB"; trap "echo trapped >&2" TERM
       sysseek() { builtin sysseek "$@"; [[ $# -lt 5 ]] || kill -TERM $$; }
